@@ -1,0 +1,3 @@
+module github.com/onlyonce/onlyonce
+
+go 1.25.0
