@@ -1,0 +1,315 @@
+package idempotency
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// Engine runs handlers once per key. It is safe for concurrent use; a process needs one per store and configuration.
+type Engine struct {
+	store   Store
+	config  Config
+	flights flights
+	recent  *recent
+}
+
+// New returns an Engine over store. It opens no connection and starts no goroutine.
+func New(store Store, config Config) (*Engine, error) {
+	if store == nil {
+		return nil, errors.New("idempotency: New needs a store: pass pgstore.New(pool), or memstore.New for tests")
+	}
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{store: store, config: config, flights: flights{byKey: map[Key]*flight{}}, recent: newRecent()}, nil
+}
+
+// MaxResponseBytes returns the largest body that a response may have.
+func (e *Engine) MaxResponseBytes() int { return e.config.MaxResponseBytes }
+
+// Request is what is asked to happen once.
+type Request struct {
+	Key Key
+	// Fingerprint tells this request from another one that carries the same key, which is answered with [ErrKeyReused].
+	// The zero Fingerprint compares nothing: for keys that name their content, as a message id does.
+	Fingerprint Fingerprint
+	// Matches is asked about a stored fingerprint that differs from Fingerprint, so that a recipe can change while keys
+	// are alive ([Fingerprinter.Matches]). May be nil.
+	Matches func(stored Fingerprint) bool
+}
+
+// Handler does the work. Its ctx outlives the client, is bounded by Config.HandlerTimeout, and carries what the store gives
+// (pgstore.Tx). It may be called again, with a new transaction, when Config.Reruns allows it.
+type Handler func(ctx context.Context) (Response, error)
+
+// Result is how a request was answered.
+type Result struct {
+	Response Response
+	// Replayed reports that the response was stored by an earlier request, or by another one at the same time.
+	Replayed bool
+}
+
+// Run answers request: with the stored response if its key is completed, else by running handler once and committing its
+// writes and its response as one. It runs in the caller's goroutine. Nothing may be sent to the client before Run returns.
+//
+// A handler's own error is returned as it is, after its writes were rolled back. Other errors are *Error: see the sentinels.
+// When handler panics, its writes are rolled back, the key is free, and the panic goes on.
+func (e *Engine) Run(ctx context.Context, request Request, handler Handler) (Result, error) {
+	started := time.Now()
+	if err := request.Key.Check(); err != nil {
+		return Result{}, err
+	}
+	if running(ctx) {
+		return Result{}, ErrNested
+	}
+	call := call{Engine: e, request: request, handler: handler, started: started}
+	for {
+		f, leader := e.flights.join(request.Key)
+		if leader {
+			return call.lead(ctx, f)
+		}
+		result, err, again := call.follow(ctx, f)
+		if !again {
+			return result, err
+		}
+	}
+}
+
+// RunWithoutKey runs handler in a plain transaction with the same outcome policy, and stores nothing: for routes where the
+// key is optional, so that a handler reads the same with and without one.
+func (e *Engine) RunWithoutKey(ctx context.Context, handler Handler) (Result, error) {
+	if running(ctx) {
+		return Result{}, ErrNested
+	}
+	call := call{Engine: e, handler: handler, started: time.Now(), keyless: true}
+	attempt, err := e.store.Begin(ctx)
+	if err != nil {
+		return Result{}, call.failed(ctx, err)
+	}
+	result, _, err := call.execute(ctx, attempt)
+	return result, err
+}
+
+// call is one request on its way through the engine.
+type call struct {
+	*Engine
+	request Request
+	handler Handler
+	started time.Time
+	keyless bool
+}
+
+func (c *call) observe(ctx context.Context, kind EventKind, status int, err error) {
+	c.config.Observer(ctx, Event{Kind: kind, Scope: c.request.Key.Scope, Status: status, Duration: time.Since(c.started), Err: err})
+}
+
+func discard(context.Context, Event) {}
+
+// failed reports err as an event, once, and returns it as the client shall get it.
+func (c *call) failed(ctx context.Context, err error) error {
+	kind := Failed
+	if errors.Is(err, ErrInProgress) {
+		kind = Conflicted
+	}
+	e := AsError(err)
+	c.observe(ctx, kind, e.Code.Status(), e)
+	return e
+}
+
+// lead goes to the store for everybody who came with the same key.
+func (c *call) lead(ctx context.Context, f *flight) (result Result, err error) {
+	var stored *Record
+	var shared error
+	defer func() { c.flights.land(c.request.Key, f, stored, shared) }()
+
+	attempt, stored, err := c.claim(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			shared = err
+		}
+		return Result{}, c.failed(ctx, err)
+	}
+	if stored != nil {
+		return c.replay(ctx, stored)
+	}
+	c.flights.takeOff(f)
+	result, stored, err = c.execute(ctx, attempt)
+	return result, err
+}
+
+// follow learns from the leader's flight. again says that it ended without an answer, so that somebody else must lead.
+func (c *call) follow(ctx context.Context, f *flight) (result Result, err error, again bool) {
+	var patience <-chan time.Time
+	for {
+		now := c.flights.look(f)
+		switch {
+		case now.landed && now.record != nil:
+			result, err = c.replay(ctx, now.record)
+			return result, err, false
+		case now.landed && errors.Is(now.err, ErrInProgress) && c.left() > 0:
+			return Result{}, nil, true
+		case now.landed && now.err != nil:
+			return Result{}, c.failed(ctx, now.err), false
+		case now.landed:
+			return Result{}, nil, true
+		case now.running && patience == nil:
+			left := c.left()
+			if left <= 0 {
+				return Result{}, c.failed(ctx, ErrInProgress), false
+			}
+			timer := time.NewTimer(left)
+			defer timer.Stop()
+			patience = timer.C
+		}
+		select {
+		case <-now.changed:
+		case <-patience:
+			return Result{}, c.failed(ctx, ErrInProgress), false
+		case <-ctx.Done():
+			return Result{}, ErrInProgress.Because(context.Cause(ctx)), false
+		}
+	}
+}
+
+// left returns how long the request may still wait for another attempt.
+func (c *call) left() time.Duration { return c.config.Wait - time.Since(c.started) }
+
+// claim asks the store for the key, again and again while another process works on it and the request may wait. No
+// connection is held between two asks.
+func (c *call) claim(ctx context.Context) (Attempt, *Record, error) {
+	if c.recent.has(c.request.Key) {
+		if record, err := c.store.Lookup(ctx, c.request.Key); record != nil || err != nil {
+			return nil, record, err
+		}
+	}
+	for pause := 2 * time.Millisecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
+		attempt, record, err := c.store.Claim(ctx, c.request.Key)
+		left := c.left()
+		if !errors.Is(err, ErrInProgress) || left <= 0 {
+			return attempt, record, err
+		}
+		// Half of the pause is drawn, so that waiting processes do not ask in step.
+		timer := time.NewTimer(min(left, pause/2+rand.N(pause)))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, nil, ErrInProgress.Because(context.Cause(ctx))
+		}
+	}
+}
+
+// replay answers with a stored record, if it belongs to this request.
+func (c *call) replay(ctx context.Context, record *Record) (Result, error) {
+	c.recent.add(c.request.Key)
+	if !record.Fingerprint.Equal(c.request.Fingerprint) &&
+		(c.request.Matches == nil || !c.request.Matches(record.Fingerprint)) {
+		c.observe(ctx, Reused, ErrKeyReused.Code.Status(), nil)
+		return Result{}, ErrKeyReused
+	}
+	c.observe(ctx, Replayed, record.Response.Status, nil)
+	return Result{Response: record.Response, Replayed: true}, nil
+}
+
+// execute runs the handler under attempt, and again under a new one while the database asks for that and Config.Reruns allows
+// it. The record it returns is what is stored now, or nil.
+func (c *call) execute(ctx context.Context, attempt Attempt) (Result, *Record, error) {
+	for runs := 0; ; runs++ {
+		result, record, err := c.once(ctx, attempt)
+		if !errors.Is(err, ErrTransactionConflict) || runs >= c.config.Reruns {
+			return result, record, err
+		}
+		if c.keyless {
+			attempt, err = c.store.Begin(context.WithoutCancel(ctx))
+		} else if attempt, record, err = c.store.Claim(context.WithoutCancel(ctx), c.request.Key); record != nil {
+			result, err = c.replay(ctx, record)
+			return result, record, err
+		}
+		if err != nil {
+			return Result{}, nil, c.failed(ctx, err)
+		}
+	}
+}
+
+// once runs the handler once and ends the attempt by what came of it.
+func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, error) {
+	// The client's context ends with the client. What has begun is finished and stored all the same, and the retry is a
+	// replay: neither the handler nor the commit may see that context.
+	detached := context.WithoutCancel(ctx)
+	bounded, cancel := context.WithTimeout(detached, c.config.HandlerTimeout)
+	defer cancel()
+	run := &run{Context: bounded}
+
+	returned := false
+	defer func() {
+		run.over.Store(true)
+		if !returned { // a panic, or runtime.Goexit
+			_ = attempt.Release(detached)
+			c.observe(detached, Released, 0, nil)
+		}
+	}()
+	if !c.keyless {
+		c.observe(run, Claimed, 0, nil)
+	}
+	response, err := c.handler(attempt.Context(run))
+	if err == nil && len(response.Body) > c.config.MaxResponseBytes {
+		err = ErrResponseTooLarge
+	}
+	outcome := c.config.Policy(response, err)
+	returned = true
+
+	switch outcome {
+	case Complete, Refuse:
+		return c.settle(detached, attempt, outcome, response, err)
+	case Release:
+		return c.release(detached, attempt, response, err)
+	}
+	_ = attempt.Release(detached)
+	return Result{}, nil, c.failed(detached, fmt.Errorf("idempotency: Config.Policy returned outcome %d: return Complete, Refuse or Release", outcome))
+}
+
+// settle stores the response, with the handler's writes or without them.
+func (c *call) settle(ctx context.Context, attempt Attempt, outcome Outcome, response Response, handlerErr error) (Result, *Record, error) {
+	var record *Record
+	if !c.keyless {
+		record = &Record{Fingerprint: c.request.Fingerprint, Response: response}
+	}
+	kind, end := Completed, attempt.Complete
+	if outcome == Refuse {
+		kind, end = Refused, attempt.Refuse
+	}
+	settled, err := end(ctx, record, c.config.Retention)
+	if settled.ReadBack {
+		c.observe(ctx, UnknownResolved, response.Status, err)
+	}
+	if err != nil {
+		return Result{}, nil, c.failed(ctx, err)
+	}
+	if settled.Record != record {
+		result, err := c.replay(ctx, settled.Record)
+		return result, settled.Record, err
+	}
+	if !c.keyless {
+		c.recent.add(c.request.Key)
+	}
+	c.observe(ctx, kind, response.Status, nil)
+	return Result{Response: response}, record, handlerErr
+}
+
+// release frees the key. The handler's own answer, or error, is the answer, unless the transaction ended in a way that the
+// client must know of.
+func (c *call) release(ctx context.Context, attempt Attempt, response Response, handlerErr error) (Result, *Record, error) {
+	err := attempt.Release(ctx)
+	if errors.Is(err, ErrTransactionConflict) || errors.Is(err, ErrTransactionEnded) {
+		return Result{}, nil, c.failed(ctx, err)
+	}
+	c.observe(ctx, Released, response.Status, err)
+	if handlerErr != nil {
+		return Result{}, nil, handlerErr
+	}
+	return Result{Response: response}, nil, nil
+}

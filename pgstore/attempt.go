@@ -1,0 +1,224 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// attempt is one transaction that holds the lock of one key.
+type attempt struct {
+	store   *Store
+	key     idempotency.Key
+	keyless bool
+	lock    int64
+	conn    *pgxpool.Conn
+	began   time.Time // now() of the transaction: its identity
+	expired bool      // a record is there whose retention is over
+	tx      guardedTx
+	guard   guard
+}
+
+func (a *attempt) hold(tx pgx.Tx) {
+	a.tx = guardedTx{Tx: tx, guard: &a.guard}
+}
+
+// Context hands the transaction to the handler.
+func (a *attempt) Context(ctx context.Context) context.Context {
+	return &txContext{ctx, &a.tx}
+}
+
+type txContext struct {
+	context.Context
+	tx *guardedTx
+}
+
+func (c *txContext) Value(key any) any {
+	if key == (txKey{}) {
+		return c.tx
+	}
+	return c.Context.Value(key)
+}
+
+// Complete inserts the record behind the handler's writes and commits both.
+func (a *attempt) Complete(ctx context.Context, record *idempotency.Record, retention time.Duration) (idempotency.Settled, error) {
+	if a.guard.over.Swap(true) {
+		return idempotency.Settled{}, errOver
+	}
+	ctx, cancel := a.store.bounded(ctx)
+	defer cancel()
+	if err := a.unusable(ctx); err != nil {
+		return idempotency.Settled{}, err
+	}
+	last := &ending{batch: &pgx.Batch{}, record: record}
+	if !a.keyless {
+		a.queueDeleteExpired(last.batch)
+		r := record.Response
+		last.insertAt = last.queue(a.store.sql.complete, a.key.Scope, a.key.Value, record.Fingerprint[:],
+			r.Status, notNil(r.Header), notNil(r.Body), a.began, retention.Microseconds())
+	}
+	last.commitAt = last.queue(commitSQL)
+	return a.end(ctx, last)
+}
+
+// Refuse rolls the handler's transaction back and inserts the record by one of its own, in one round trip: the server takes
+// the statements in order, and the lock is let go for an instant only. Whoever takes it in that instant finds out by the primary key.
+func (a *attempt) Refuse(ctx context.Context, record *idempotency.Record, retention time.Duration) (idempotency.Settled, error) {
+	if a.keyless {
+		return idempotency.Settled{}, a.Release(ctx)
+	}
+	if a.guard.over.Swap(true) {
+		return idempotency.Settled{}, errOver
+	}
+	ctx, cancel := a.store.bounded(ctx)
+	defer cancel()
+	last := &ending{batch: &pgx.Batch{}, record: record}
+	switch err := a.unusable(ctx); {
+	case err == nil:
+		last.queue(sameSQL, a.began)
+		last.queue(rollbackSQL)
+	case !errors.Is(err, errFailedStatement):
+		return idempotency.Settled{}, err
+	}
+	last.queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
+	last.queue(lockSQL, a.lock)
+	a.queueDeleteExpired(last.batch)
+	r := record.Response
+	last.insertAt = last.queue(a.store.sql.refuse, a.key.Scope, a.key.Value, record.Fingerprint[:],
+		r.Status, notNil(r.Header), notNil(r.Body), retention.Microseconds())
+	last.commitAt = last.queue(commitSQL)
+	return a.end(ctx, last)
+}
+
+// Release rolls the handler's transaction back.
+func (a *attempt) Release(ctx context.Context) error {
+	if a.guard.over.Swap(true) {
+		return errOver
+	}
+	ctx, cancel := a.store.bounded(ctx)
+	defer cancel()
+	err := a.unusable(ctx)
+	if err == nil {
+		err = a.rollback(ctx)
+		a.letGo()
+	} else if errors.Is(err, errFailedStatement) {
+		a.letGo()
+		err = nil
+	}
+	if a.guard.conflict.Load() {
+		return idempotency.ErrTransactionConflict
+	}
+	return err
+}
+
+// rollback rolls back, and fails if it is not the transaction that took the lock.
+func (a *attempt) rollback(ctx context.Context) error {
+	if a.keyless {
+		_, err := a.conn.Exec(ctx, rollbackSQL)
+		return err
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(sameSQL, a.began)
+	batch.Queue(rollbackSQL)
+	err := a.conn.SendBatch(ctx, batch).Close()
+	if err != nil && a.status() != 'I' {
+		_, _ = a.conn.Exec(ctx, rollbackSQL)
+	}
+	if code(err) == "22012" {
+		return errEnded
+	}
+	return err
+}
+
+func (a *attempt) status() byte { return a.conn.Conn().PgConn().TxStatus() }
+
+// unusable returns nil if the transaction can go on. Else it cleans up and says why not: after [errFailedStatement] the
+// transaction is rolled back and the connection still held; after any other error nothing is.
+func (a *attempt) unusable(ctx context.Context) error {
+	conn := a.conn.Conn()
+	switch {
+	case conn.IsClosed():
+		a.letGo()
+		if a.guard.conflict.Load() {
+			return idempotency.ErrTransactionConflict
+		}
+		return idempotency.ErrStoreUnavailable.Because(errors.New("pgstore: the connection was lost while the handler ran"))
+	case conn.PgConn().IsBusy():
+		a.letGo() // the pool closes a busy connection, which rolls back
+		return idempotency.ErrTransactionAborted.Because(errors.New("pgstore: the handler left a result open: close its rows or batch results before returning"))
+	case a.status() == 'I':
+		a.letGo()
+		return errEnded
+	case a.status() == 'E':
+		if _, err := conn.Exec(ctx, rollbackSQL); err != nil {
+			a.letGo()
+			return idempotency.ErrStoreUnavailable.Because(err)
+		}
+		return errFailedStatement
+	}
+	return nil
+}
+
+// letGo gives the connection back. The pool closes it if it is in a transaction still, and with that the server rolls back.
+func (a *attempt) letGo() {
+	if a.guard.largeObjects.Load() {
+		// They bypass the guard: what is left of them must not reach the connection's next user.
+		_ = a.conn.Conn().Close(canceled)
+	}
+	a.conn.Release()
+}
+
+// abandon ends an attempt whose handler did not run.
+func (a *attempt) abandon() {
+	ctx, cancel := a.store.bounded(context.Background())
+	defer cancel()
+	a.guard.over.Store(true)
+	if a.status() != 'I' && !a.conn.Conn().IsClosed() {
+		_, _ = a.conn.Exec(ctx, rollbackSQL)
+	}
+	a.letGo()
+}
+
+func (a *attempt) queueDeleteExpired(batch *pgx.Batch) {
+	if a.expired {
+		batch.Queue(a.store.sql.deleteExpired, a.key.Scope, a.key.Value)
+	}
+}
+
+var (
+	errOver  = errors.New("pgstore: the attempt is over: Complete, Refuse and Release may be called once, all together")
+	errEnded = idempotency.ErrTransactionEnded.Because(errors.New("pgstore: the handler ended the transaction by SQL of its own (COMMIT or ROLLBACK): " +
+		"leave that to the library, and look into what this request has written"))
+	errFailedStatement = idempotency.ErrTransactionAborted.Because(errors.New("pgstore: a statement failed, which aborted the transaction, and the handler reported success: " +
+		"return the error, or run what may fail inside tx.Begin (a savepoint)"))
+)
+
+// canceled is a context that ends a Close at once.
+var canceled = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// code returns the SQLSTATE of an error that the server reported, or "".
+func code(err error) string {
+	var server *pgconn.PgError
+	if errors.As(err, &server) {
+		return server.Code
+	}
+	return ""
+}
+
+// notNil makes a nil slice an empty one: the columns tell no body from an empty body, and NULL from both.
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}

@@ -1,0 +1,217 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// Claim begins a transaction, tries the key's lock and reads the key, in one round trip.
+func (s *Store) Claim(ctx context.Context, key idempotency.Key) (idempotency.Attempt, *idempotency.Record, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	attempt, record, err := s.claim(ctx, key)
+	if attempt == nil { // not a nil pointer in an interface
+		return nil, record, err
+	}
+	return attempt, nil, nil
+}
+
+// claim is Claim for a ctx that has its bound. A connection that died in the pool, or a cached plan that a migration
+// outdated, is tried again once: nothing has been done yet that could be done twice.
+func (s *Store) claim(ctx context.Context, key idempotency.Key) (*attempt, *idempotency.Record, error) {
+	a, record, err := s.claimOnce(ctx, key)
+	if err != nil && worthAnotherTry(err) && ctx.Err() == nil {
+		a, record, err = s.claimOnce(ctx, key)
+	}
+	if err != nil {
+		return nil, nil, refusedBy(err)
+	}
+	return a, record, nil
+}
+
+func (s *Store) claimOnce(ctx context.Context, key idempotency.Key) (*attempt, *idempotency.Record, error) {
+	conn, err := s.acquire(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := &attempt{store: s, key: key, lock: lockOf(s.sql.namespace, key), conn: conn}
+
+	batch := &pgx.Batch{}
+	batch.BeginTx(pgx.TxOptions{IsoLevel: s.config.Isolation})
+	batch.Queue(lockSQL, a.lock)
+	batch.Queue(s.sql.read, key.Scope, key.Value)
+	results := conn.SendBatch(ctx, batch)
+
+	var locked, standby bool
+	var found row
+	_, err = results.Exec()
+	if err == nil {
+		err = results.QueryRow().Scan(&locked, &a.began, &standby)
+	}
+	if err == nil {
+		err = found.scan(results.QueryRow())
+	}
+	if closeErr := results.Close(); err == nil {
+		err = closeErr
+	}
+	a.hold(results.Tx())
+
+	switch {
+	case err != nil:
+		a.abandon()
+		return nil, nil, err
+	case standby:
+		a.abandon()
+		return nil, nil, errStandby
+	case found.present && !found.expired:
+		// The client has its answer by this round trip; the transaction, which wrote nothing, ends behind its back.
+		go a.abandon()
+		record, err := found.record()
+		return nil, record, err
+	case !locked:
+		a.abandon()
+		return nil, nil, idempotency.ErrInProgress
+	}
+	a.expired = found.expired
+	return a, nil, nil
+}
+
+// Begin begins a transaction for a request without a key.
+func (s *Store) Begin(ctx context.Context) (idempotency.Attempt, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	for tries := 0; ; tries++ {
+		conn, err := s.acquire(ctx)
+		if err != nil {
+			return nil, refusedBy(err)
+		}
+		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: s.config.Isolation})
+		if err == nil {
+			a := &attempt{store: s, conn: conn, keyless: true}
+			a.hold(tx)
+			return a, nil
+		}
+		conn.Release()
+		if tries > 0 || !worthAnotherTry(err) || ctx.Err() != nil {
+			return nil, refusedBy(err)
+		}
+	}
+}
+
+// Lookup reads the key, in one round trip and without a transaction.
+func (s *Store) Lookup(ctx context.Context, key idempotency.Key) (*idempotency.Record, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	for tries := 0; ; tries++ {
+		record, err := s.lookupOnce(ctx, key)
+		if err == nil {
+			return record, nil
+		}
+		if tries > 0 || !worthAnotherTry(err) || ctx.Err() != nil {
+			return nil, refusedBy(err)
+		}
+	}
+}
+
+func (s *Store) lookupOnce(ctx context.Context, key idempotency.Key) (*idempotency.Record, error) {
+	conn, err := s.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	var found row
+	if err := found.scan(conn.QueryRow(ctx, s.sql.read, key.Scope, key.Value)); err != nil {
+		return nil, err
+	}
+	if !found.present || found.expired {
+		return nil, nil
+	}
+	return found.record()
+}
+
+// row is what the table says of a key.
+type row struct {
+	present, expired bool
+	state            string
+	fingerprint      []byte
+	status           *int
+	headers, body    []byte
+}
+
+func (r *row) scan(from pgx.Row) error {
+	err := from.Scan(&r.state, &r.fingerprint, &r.status, &r.headers, &r.body, &r.expired)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	r.present = true
+	return err
+}
+
+// record reads a row strictly: a damaged one is an error for the operator, never an answer and never a second run.
+func (r *row) record() (*idempotency.Record, error) {
+	if r.state != "completed" || r.status == nil {
+		return nil, idempotency.ErrRecordUnreadable.Because(fmt.Errorf(
+			"the row's state is %q: it was written by a version of this library that this one does not know", r.state))
+	}
+	fingerprint, err := idempotency.ParseFingerprint(r.fingerprint)
+	if err != nil {
+		return nil, idempotency.ErrRecordUnreadable.Because(err)
+	}
+	return &idempotency.Record{
+		Fingerprint: fingerprint,
+		Response:    idempotency.Response{Status: *r.status, Header: r.headers, Body: r.body},
+	}, nil
+}
+
+var errStandby = idempotency.ErrStoreUnavailable.Because(errors.New(
+	"pgstore: the server is in recovery, and a standby cannot tell which keys are taken: connect to the primary (target_session_attrs=read-write)"))
+
+// worthAnotherTry reports whether an error before the handler ran may be gone on another connection.
+func worthAnotherTry(err error) bool {
+	var own *idempotency.Error
+	if errors.As(err, &own) {
+		return false
+	}
+	var server *pgconn.PgError
+	if !errors.As(err, &server) {
+		return true // the connection, not the server
+	}
+	switch server.Code {
+	case "57P01", "57P02", "57P03", // the server is shutting down, crashed, or starts
+		"25P03", "25P04", // it ended an idle session
+		"0A000": // cached plan must not change result type
+		return true
+	}
+	return false
+}
+
+// refusedBy turns an error before the handler ran into what the client is told: it did not run.
+func refusedBy(err error) error {
+	var own *idempotency.Error
+	if errors.As(err, &own) {
+		return own
+	}
+	return idempotency.ErrStoreUnavailable.Because(explained(err))
+}
+
+// explained says what to do about the errors that have one remedy.
+func explained(err error) error {
+	var server *pgconn.PgError
+	if errors.As(err, &server) {
+		switch server.Code {
+		case "42P01", "3F000":
+			return fmt.Errorf("pgstore: the table idempotency_keys is not there: run the goose migrations of package migrations: %w", err)
+		case "42703":
+			return fmt.Errorf("pgstore: the table idempotency_keys lacks a column: run the goose migrations of package migrations up to the newest: %w", err)
+		case "42501":
+			return fmt.Errorf("pgstore: the role may not use the table idempotency_keys: grant it SELECT, INSERT, UPDATE and DELETE: %w", err)
+		}
+	}
+	return err
+}

@@ -1,0 +1,155 @@
+package pgstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// ending is the last batch of an attempt, and where in it the statements stand that decide.
+type ending struct {
+	batch    *pgx.Batch
+	record   *idempotency.Record
+	insertAt int // without a key: 0, as commitAt
+	commitAt int
+}
+
+func (e *ending) queue(sql string, args ...any) (at int) {
+	e.batch.Queue(sql, args...)
+	return e.batch.Len() - 1
+}
+
+// end sends the last batch and says what became of it. What the server says of a statement before the COMMIT is certain:
+// it skips the rest of the pipeline. Any error from there on says nothing, not even one that pgconn calls safe to retry.
+func (a *attempt) end(ctx context.Context, last *ending) (idempotency.Settled, error) {
+	watchCommit(a.conn)
+	results := a.conn.SendBatch(ctx, last.batch)
+	var inserted int64
+	var tag pgconn.CommandTag
+	var err error
+	at := 0
+	for ; at <= last.commitAt; at++ {
+		if tag, err = results.Exec(); err != nil {
+			break
+		}
+		if at == last.insertAt {
+			inserted = tag.RowsAffected()
+		}
+	}
+	_ = results.Close() // once COMMIT is answered nothing that follows can undo it
+
+	if err != nil {
+		if at >= last.commitAt || !certain(err) {
+			return a.readBack(ctx, last.record, err)
+		}
+		return a.failed(ctx, err, at, last)
+	}
+	unreplicated := commitUnreplicated(a.conn)
+	a.letGo()
+	switch {
+	case tag.String() != commitSQL:
+		return idempotency.Settled{}, errFailedStatement
+	case unreplicated:
+		return idempotency.Settled{}, idempotency.ErrOutcomeUnknown.Because(errors.New("pgstore: committed, but the wait for the synchronous standby was cancelled"))
+	case !a.keyless && inserted == 0:
+		return a.whoWon(ctx, idempotency.ErrTransactionConflict)
+	}
+	return idempotency.Settled{Record: last.record}, nil
+}
+
+// certain reports whether err is the server's own word that a statement failed, on a connection that goes on.
+func certain(err error) bool {
+	var server *pgconn.PgError
+	if !errors.As(err, &server) {
+		return false
+	}
+	severity := server.SeverityUnlocalized
+	if severity == "" {
+		severity = server.Severity
+	}
+	return severity == "ERROR"
+}
+
+// failed ends an attempt whose last batch failed at a statement before the COMMIT.
+func (a *attempt) failed(ctx context.Context, err error, at int, last *ending) (idempotency.Settled, error) {
+	if a.status() != 'I' {
+		_, _ = a.conn.Exec(ctx, rollbackSQL)
+	}
+	a.letGo()
+	switch sqlstate := code(err); {
+	case sqlstate == "23505" && at == last.insertAt && !a.keyless:
+		// Which statement failed says whose constraint it was; the constraint's name is not to be relied on.
+		return a.whoWon(ctx, idempotency.ErrTransactionConflict.Because(err))
+	case isConflict(err):
+		return a.whoWon(ctx, idempotency.ErrTransactionConflict.Because(err))
+	case sqlstate == "23502" && at == last.insertAt, sqlstate == "22012":
+		return idempotency.Settled{}, errEnded
+	}
+	return idempotency.Settled{}, refusedBy(err)
+}
+
+// whoWon reads the record of the attempt that came first. Without one, none has: otherwise is returned.
+func (a *attempt) whoWon(ctx context.Context, otherwise error) (idempotency.Settled, error) {
+	if a.keyless {
+		return idempotency.Settled{}, otherwise
+	}
+	record, err := a.store.Lookup(ctx, a.key)
+	if err != nil {
+		return idempotency.Settled{}, err
+	}
+	if record == nil {
+		return idempotency.Settled{}, otherwise
+	}
+	return idempotency.Settled{Record: record}, nil
+}
+
+// readBack finds out whether a commit happened whose reply was lost. It claims the key anew: once it has the lock, the old
+// transaction has ended, and the row is there or it is not. As long as the lock is held the old backend may still commit.
+func (a *attempt) readBack(ctx context.Context, record *idempotency.Record, cause error) (idempotency.Settled, error) {
+	_ = a.conn.Conn().Close(canceled)
+	a.letGo()
+	if a.keyless {
+		return idempotency.Settled{}, &idempotency.Error{
+			Code:   idempotency.CodeOutcomeUnknown,
+			Detail: "The operation may or may not have taken effect, and without an idempotency key that cannot be found out by retrying. Look for its effect before sending it again.",
+			Err:    cause,
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.store.config.ReadBackTimeout)
+	defer cancel()
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
+		other, found, err := a.store.claim(ctx, a.key)
+		switch {
+		case found != nil && same(found, record):
+			return idempotency.Settled{Record: record, ReadBack: true}, nil
+		case found != nil:
+			return idempotency.Settled{Record: found, ReadBack: true}, nil
+		case err == nil:
+			other.abandon()
+			if !other.expired {
+				return idempotency.Settled{ReadBack: true}, idempotency.ErrStoreUnavailable.Because(fmt.Errorf("pgstore: the commit did not happen: %w", cause))
+			}
+			err = errors.New("pgstore: the record that is there has expired")
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return idempotency.Settled{}, idempotency.ErrOutcomeUnknown.Because(errors.Join(cause, err))
+		}
+	}
+}
+
+// same reports whether the record that was read back is the one that was to be committed.
+func same(a, b *idempotency.Record) bool {
+	return a.Fingerprint == b.Fingerprint && a.Response.Status == b.Response.Status &&
+		bytes.Equal(a.Response.Header, b.Response.Header) && bytes.Equal(a.Response.Body, b.Response.Body)
+}

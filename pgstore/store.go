@@ -1,0 +1,81 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// Config configures a [Store]. The zero value works; [NewWithConfig] copies it.
+type Config struct {
+	// Schema is where the table idempotency_keys is. Default: the search_path decides. Stores that name the same schema
+	// share their keys; a store that names none does not exclude one that does, so name it everywhere or nowhere.
+	Schema string
+	// Isolation is the isolation level of the handler's transaction. Default: READ COMMITTED, whatever the server's own
+	// default is. Under the others a duplicate can run the handler too; the primary key still lets one of them commit.
+	Isolation pgx.TxIsoLevel
+	// Timeout bounds each of the store's own round trips: claim, commit, roll-back. Waiting for a free connection of the
+	// pool is part of a claim. Default: 5 seconds.
+	Timeout time.Duration
+	// ReadBackTimeout bounds how long the outcome of a commit is looked for whose reply was lost, before the client
+	// is told [idempotency.ErrOutcomeUnknown]. Default: 10 seconds.
+	ReadBackTimeout time.Duration
+}
+
+// Store implements [idempotency.Store] on a pgx pool.
+type Store struct {
+	pool   *pgxpool.Pool
+	config Config
+	sql    statements
+}
+
+var _ idempotency.Store = (*Store)(nil)
+
+// New returns a Store on pool with the default configuration. It opens no connection; call [Store.Check] at start.
+func New(pool *pgxpool.Pool) *Store {
+	store, err := NewWithConfig(pool, Config{})
+	if err != nil {
+		panic(err) // the zero Config is valid
+	}
+	return store
+}
+
+// NewWithConfig is [New] with a configuration, or an error that says what is wrong with it.
+func NewWithConfig(pool *pgxpool.Pool, config Config) (*Store, error) {
+	switch config.Isolation {
+	case "":
+		config.Isolation = pgx.ReadCommitted
+	case pgx.ReadCommitted, pgx.RepeatableRead, pgx.Serializable:
+	default:
+		return nil, fmt.Errorf("pgstore: Config.Isolation is %q: use pgx.ReadCommitted, pgx.RepeatableRead or pgx.Serializable", config.Isolation)
+	}
+	if config.Timeout == 0 {
+		config.Timeout = 5 * time.Second
+	}
+	if config.ReadBackTimeout == 0 {
+		config.ReadBackTimeout = 10 * time.Second
+	}
+	if config.Timeout < 0 || config.ReadBackTimeout < 0 {
+		return nil, errors.New("pgstore: Config.Timeout and Config.ReadBackTimeout must be positive, or 0 for the default")
+	}
+	return &Store{pool: pool, config: config, sql: newStatements(config.Schema)}, nil
+}
+
+// acquire takes a connection from the pool.
+func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	if s.pool == nil {
+		return nil, errors.New("pgstore: the store has no pool: pass one to pgstore.New")
+	}
+	return s.pool.Acquire(ctx)
+}
+
+// bounded returns ctx with the store's own bound.
+func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.config.Timeout)
+}
