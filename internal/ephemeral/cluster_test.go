@@ -188,7 +188,8 @@ func TestAClusterIsGoneAfterItsParentWasKilled(t *testing.T) {
 	require.NoError(t, parent.Process.Kill())
 	_ = parent.Wait()
 
-	assert.Eventually(t, func() bool { return !alive(pid) }, 20*time.Second, 10*time.Millisecond, "the server outlived its parent")
+	// Well before the server itself would notice that its files are gone.
+	assert.Eventually(t, func() bool { return !alive(pid) }, 8*time.Second, 10*time.Millisecond, "the server outlived its parent")
 	assert.Eventually(t, func() bool {
 		_, err := os.Stat(filepath.Dir(folder))
 		return os.IsNotExist(err)
