@@ -1,0 +1,122 @@
+package httpidem
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// Replayed is the header that marks a stored response.
+const Replayed = "Idempotent-Replayed"
+
+// replayable are the headers that a replay repeats: those that say what the body is, and where the result is.
+var replayable = []string{
+	"Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Etag", "Link", "Location",
+}
+
+// neverReplayed must not be repeated: they belong to one connection, one moment or one caller's credentials.
+var neverReplayed = []string{
+	"Authorization", "Connection", "Content-Length", "Date", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+	"Proxy-Connection", "Set-Cookie", "Set-Cookie2", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Www-Authenticate",
+}
+
+// replayList returns the allowlist with the user's names in it, sorted.
+func replayList(extra []string) ([]string, error) {
+	list := slices.Clone(replayable)
+	for _, name := range extra {
+		name = http.CanonicalHeaderKey(name)
+		if !validName(name) || slices.Contains(neverReplayed, name) {
+			return nil, fmt.Errorf("the header %q must not be replayed: it belongs to one connection, moment or credential; take it off ReplayHeaders", name)
+		}
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	return slices.Compact(list), nil
+}
+
+// encodeHeader writes the headers on the list that the handler set, and that were not there before it, as "Name: value\r\n" each.
+func encodeHeader(list []string, header, before http.Header) []byte {
+	size := 0
+	for _, name := range list {
+		for _, value := range header[name] {
+			size += len(name) + len(value) + 4
+		}
+	}
+	if size == 0 {
+		return nil
+	}
+	encoded := make([]byte, 0, size)
+	for _, name := range list {
+		if before != nil && slices.Equal(header[name], before[name]) {
+			continue
+		}
+		for _, value := range header[name] {
+			encoded = append(encoded, name...)
+			encoded = append(encoded, ": "...)
+			encoded = append(encoded, cleanValue(value)...)
+			encoded = append(encoded, "\r\n"...)
+		}
+	}
+	return encoded
+}
+
+// cleanValue does what net/http does with a value before it is sent, so that the first answer and its replay are the same.
+func cleanValue(value string) string {
+	if strings.ContainsAny(value, "\r\n") {
+		value = strings.NewReplacer("\r", " ", "\n", " ").Replace(value)
+	}
+	return strings.Trim(value, " \t")
+}
+
+// DecodeHeader calls set for each stored header. It is strict: what it does not understand, or what could end a header
+// early, is an error, and then set may have been called already.
+func DecodeHeader(stored []byte, set func(name, value string)) error {
+	rest := string(stored)
+	for rest != "" {
+		line, after, ended := strings.Cut(rest, "\r\n")
+		name, value, found := strings.Cut(line, ": ")
+		switch {
+		case !ended || !found:
+			return errors.New("a stored header is not of the form \"Name: value\", each on a line")
+		case !validName(name) || name != http.CanonicalHeaderKey(name):
+			return errors.New("a stored header has an invalid name")
+		case slices.Contains(neverReplayed, name):
+			return fmt.Errorf("a stored header is %s, which is never stored", name)
+		case !validValue(value):
+			return fmt.Errorf("the stored header %s has a line break or a control character in it", name)
+		}
+		set(name, value)
+		rest = after
+	}
+	return nil
+}
+
+func validName(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(c rune) bool {
+		return c <= 0x20 || c >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
+	})
+}
+
+func validValue(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; c < 0x20 && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// readable checks a stored response before any of it is sent, and puts its headers into header.
+func readable(response idempotency.Response, header http.Header) error {
+	if response.Status < 200 || response.Status > 599 {
+		return idempotency.ErrRecordUnreadable.Because(fmt.Errorf("the stored status is %d", response.Status))
+	}
+	if err := DecodeHeader(response.Header, func(name, value string) { header[name] = append(header[name], value) }); err != nil {
+		return idempotency.ErrRecordUnreadable.Because(err)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package httpidem
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// readBody reads a body of at most limit bytes to its end. It is read before anything else is done: the digest needs it, the
+// handler may be run twice, and net/http notices that a client is gone only once the body was read.
+func readBody(r *http.Request, limit int) ([]byte, error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil, nil
+	}
+	if r.ContentLength > int64(limit) {
+		return nil, idempotency.ErrRequestTooLarge
+	}
+	// What the client claims is believed up to 64 KiB, and then only as it arrives. One byte more finds the end.
+	body := make([]byte, 0, max(min(r.ContentLength, 64<<10), 511)+1)
+	for {
+		n, err := r.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case len(body) > limit:
+			return nil, idempotency.ErrRequestTooLarge
+		case errors.Is(err, io.EOF):
+			return body, nil
+		case err != nil:
+			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+				return nil, idempotency.ErrRequestTooLarge.Because(err)
+			}
+			return nil, idempotency.ErrRequestUnreadable.Because(err)
+		}
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+	}
+}
+
+// buffered is a body that was read already.
+type buffered struct{ bytes.Reader }
+
+func (*buffered) Close() error { return nil }
+
+// parts are what makes a request what it is, beside its body: method, path, query, media type, and the chosen headers.
+func (r *Rules) parts(request *http.Request) []string {
+	parts := make([]string, 0, 8)
+	parts = append(parts, request.Method, request.URL.EscapedPath(), request.URL.RawQuery, mediaType(request.Header.Get("Content-Type")))
+	for _, name := range r.options.FingerprintHeaders {
+		parts = append(parts, name)
+		parts = append(parts, request.Header[name]...)
+	}
+	return parts
+}
+
+// mediaType returns a Content-Type without its parameters: another charset or boundary shows in the body if it matters.
+func mediaType(contentType string) string {
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(media))
+}

@@ -1,0 +1,109 @@
+// Package nethttp protects net/http handlers: a request with an idempotency key takes effect once, and every retry of it
+// gets the same bytes. It works with everything that takes func(http.Handler) http.Handler: http.ServeMux, chi, gorilla/mux.
+//
+// Mount it after authentication, since the scope of a key is the caller's identity, after rate limiting, and inside of what
+// recovers from panics, compresses or logs.
+package nethttp
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/httpidem"
+)
+
+// Config configures [Middleware]. Scope is mandatory; the rest has defaults.
+type Config struct {
+	// Scope returns the tenant that the request's key belongs to, from the authenticated identity. An error, or "", is
+	// answered by 403 scope-missing. Where all callers share their keys, use [SharedScope].
+	Scope func(r *http.Request) (string, error)
+	// Headers are the names of the header that carries the key; a request may have one of them. Default: Idempotency-Key.
+	Headers []string
+	// Key finds the key elsewhere than in a header, for instance in the body, which is passed along: r.Body must not be
+	// read. "" means that there is none. Headers is not used then. Default: nil.
+	Key func(r *http.Request, body []byte) (string, error)
+	// Optional lets a request without a key pass. It runs in a transaction all the same, and nothing is stored.
+	// Default: such a request is answered by 400 key-missing.
+	Optional bool
+	// Validate refuses keys beyond the rules of the format: [UUIDOnly], [MinLength], or the user's own. Its error is
+	// answered by 400 key-invalid.
+	Validate func(key string) error
+	// Methods are the methods that are protected; the others pass through untouched. Default: POST and PATCH.
+	Methods []string
+	// MaxRequestBytes is the largest body, which is read whole before the handler runs. Default: 1 MiB.
+	MaxRequestBytes int
+	// Fingerprinter tells requests apart that carry the same key. Default: SHA-256 of the bytes.
+	Fingerprinter *idempotency.Fingerprinter
+	// FingerprintHeaders are headers that are part of what is asked, beside method, path, query, media type and body:
+	// an API version, say. Default: none.
+	FingerprintHeaders []string
+	// ReplayHeaders are response headers that a replay repeats, beside Content-Type, -Encoding, -Language, -Disposition,
+	// Location, ETag and Link. Set-Cookie, credentials, Date and what belongs to a connection are refused.
+	ReplayHeaders []string
+	// OnError answers the errors of the contract. Default: [WriteProblem].
+	OnError func(w http.ResponseWriter, r *http.Request, err *idempotency.Error)
+}
+
+// Middleware returns what wraps a handler, or an error that says what is wrong with config.
+func Middleware(engine *idempotency.Engine, config Config) (func(http.Handler) http.Handler, error) {
+	if config.Scope == nil {
+		return nil, errors.New("nethttp: Config.Scope is missing: return the authenticated account, or use nethttp.SharedScope if all callers may share keys")
+	}
+	rules, err := httpidem.NewRules(engine, httpidem.Options{
+		Headers:            config.Headers,
+		Optional:           config.Optional,
+		Validate:           config.Validate,
+		Methods:            config.Methods,
+		MaxRequestBytes:    config.MaxRequestBytes,
+		Fingerprinter:      config.Fingerprinter,
+		FingerprintHeaders: config.FingerprintHeaders,
+		ReplayHeaders:      config.ReplayHeaders,
+		OnError:            config.OnError,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("nethttp: %w", err)
+	}
+	return func(next http.Handler) http.Handler {
+		return &protected{rules: rules, scope: config.Scope, key: config.Key, next: next}
+	}, nil
+}
+
+type protected struct {
+	rules *httpidem.Rules
+	scope func(r *http.Request) (string, error)
+	key   func(r *http.Request, body []byte) (string, error)
+	next  http.Handler
+}
+
+func (p *protected) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !p.rules.Protects(r.Method) {
+		p.next.ServeHTTP(w, r)
+		return
+	}
+	call := httpidem.Call{Writer: w, Request: r, Next: p.run}
+	call.Scope, call.ScopeErr = p.scope(r)
+	if p.key != nil {
+		call.Key = func(body []byte) (string, error) { return p.key(r, body) }
+	}
+	_ = p.rules.Serve(call) // run returns no error
+}
+
+func (p *protected) run(recorder *httpidem.Recorder, r *http.Request) error {
+	p.next.ServeHTTP(recorder, r)
+	return nil
+}
+
+// SharedScope is a Config.Scope for services in which all callers share their keys: one caller can then be answered with
+// what another one stored. It is the explicit opt-out of scopes.
+func SharedScope(*http.Request) (string, error) { return idempotency.SharedScope, nil }
+
+// WriteProblem answers with err as application/problem+json (RFC 9457), as the middleware does.
+func WriteProblem(w http.ResponseWriter, err error) { httpidem.WriteProblem(w, err) }
+
+// UUIDOnly is a Config.Validate that takes UUIDs in their usual form only, of any version.
+func UUIDOnly(key string) error { return httpidem.UUIDOnly(key) }
+
+// MinLength returns a Config.Validate that refuses keys shorter than n bytes: short keys are guessed, and repeat.
+func MinLength(n int) func(key string) error { return httpidem.MinLength(n) }
