@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -195,6 +196,26 @@ func TestAClusterIsGoneAfterItsParentWasKilled(t *testing.T) {
 		return os.IsNotExist(err)
 	}, 20*time.Second, 10*time.Millisecond, "the folder outlived its parent")
 	assert.False(t, segmentExists(t, segment))
+}
+
+func TestAClusterOutlivesItsLastReference(t *testing.T) {
+	t.Parallel()
+	if _, err := ephemeral.FindBinaries(""); err != nil {
+		t.Skip(err)
+	}
+	url := func() string {
+		cluster, err := ephemeral.Start(within(t, time.Minute), ephemeral.Options{})
+		require.NoError(t, err)
+		return cluster.URL("")
+	}()
+	conn := connect(t, url)
+
+	for range 5 {
+		runtime.GC()
+		time.Sleep(20 * time.Millisecond) // a guard that is let go takes about this long
+	}
+
+	require.NoError(t, conn.Ping(within(t, time.Minute)))
 }
 
 func TestARestartKeepsThePortAndTheData(t *testing.T) {

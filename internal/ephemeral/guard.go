@@ -6,7 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 )
+
+// working holds every guard from start to release. Without it a cluster whose caller keeps only the URL would be garbage,
+// and collecting the pipe closes it: the guard would take the server away in the middle of its use.
+var working sync.Map
 
 // guardScript outlives us to clean up. It reads the server's process id, 0 for none, line by line from a pipe whose only
 // other end is ours. That end closes when we end, whichever way; then the server is stopped and the folder removed.
@@ -58,7 +63,9 @@ func startGuard(folder string) (*guard, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the cluster's guard: %w", err)
 	}
-	return &guard{cmd: cmd, pipe: pipe}, nil
+	g := &guard{cmd: cmd, pipe: pipe}
+	working.Store(g, struct{}{})
+	return g, nil
 }
 
 // watch names the process to stop at the end, 0 for none.
@@ -71,6 +78,7 @@ func (g *guard) watch(pid int) error {
 
 // release has the guard do its work now, and waits for the end of it.
 func (g *guard) release() error {
+	working.Delete(g)
 	_ = g.pipe.Close()
 	if err := g.cmd.Wait(); err != nil {
 		return fmt.Errorf("clean up the cluster: guard: %w", err)
