@@ -1,0 +1,23 @@
+package memstore
+
+import (
+	"container/heap"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// Expire ends the retention of one record, as the passing of time would.
+func Expire(s *Store, key idempotency.Key) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.kept[key]
+	if k == nil {
+		return fmt.Errorf("there is no record to expire")
+	}
+	k.expires = time.Time{}
+	heap.Fix(&s.expiry, slices.Index(s.expiry, k))
+	return nil
+}
