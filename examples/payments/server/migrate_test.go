@@ -1,0 +1,116 @@
+package server_test
+
+import (
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/onlyonce/onlyonce/migrations"
+
+	ledgermigrations "github.com/onlyonce/onlyonce/examples/payments/ledger/migrations"
+	"github.com/onlyonce/onlyonce/examples/payments/server"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func serveConfig(databaseURL string) server.Config {
+	return server.Config{Command: server.Serve, DatabaseURL: databaseURL, ListenAddr: "127.0.0.1:0", Shell: "echo", PoolSize: 2}
+}
+
+func execute(t *testing.T, databaseURL, sql string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), databaseURL)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	_, err = conn.Exec(t.Context(), sql)
+	require.NoError(t, err)
+}
+
+func TestProcessesThatMigrateAtOnceTakeTurns(t *testing.T) {
+	t.Parallel()
+	databaseURL := newSchema(t)
+	var all sync.WaitGroup
+	failures := make([]error, 4)
+	for i := range failures {
+		all.Go(func() { failures[i] = server.MigrateDatabase(t.Context(), databaseURL, quiet) })
+	}
+	all.Wait()
+	for _, err := range failures {
+		require.NoError(t, err)
+	}
+
+	conn, err := pgx.Connect(t.Context(), databaseURL)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	for _, table := range []string{migrations.VersionTable, ledgermigrations.VersionTable} {
+		var doubled int
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) - count(DISTINCT version_id) FROM `+table).Scan(&doubled))
+		require.Zero(t, doubled, table)
+	}
+	require.NoError(t, server.MigrateDatabase(t.Context(), databaseURL, quiet), "once more is harmless")
+}
+
+func TestADatabaseThatIsNotReadyIsRefusedWithWhatToDo(t *testing.T) {
+	t.Parallel()
+	const migrateFirst = "run `payments migrate`"
+	migrated := func(t *testing.T, then string) string {
+		databaseURL := newSchema(t)
+		require.NoError(t, server.MigrateDatabase(t.Context(), databaseURL, quiet))
+		execute(t, databaseURL, then)
+		return databaseURL
+	}
+	for name, c := range map[string]struct {
+		databaseURL func(t *testing.T) string
+		says        []string
+	}{
+		"wrong URL":          {func(*testing.T) string { return "postgres://u:hunter2@127.0.0.1:port/x" }, []string{"cannot be read", "postgres://user:password@host"}},
+		"no URL at all":      {func(*testing.T) string { return "not a url" }, []string{"cannot be read"}},
+		"nobody there":       {func(*testing.T) string { return "postgres://u:hunter2@127.0.0.1:1/x" }, []string{"cannot be reached", "DATABASE_URL"}},
+		"not migrated":       {newSchema, []string{"not migrated", migrateFirst}},
+		"without the ledger": {func(t *testing.T) string { return migrated(t, `DROP TABLE `+ledgermigrations.VersionTable) }, []string{"no ledger tables", migrateFirst}},
+		"half migrated": {func(t *testing.T) string {
+			return migrated(t, `DELETE FROM `+ledgermigrations.VersionTable+` WHERE version_id > 0`)
+		}, []string{"at version 0", migrateFirst}},
+		"without the library's table": {func(t *testing.T) string { return migrated(t, `DROP TABLE idempotency_keys`) }, []string{"not migrated", migrateFirst}},
+		"without a column of it": {func(t *testing.T) string {
+			return migrated(t, `ALTER TABLE idempotency_keys DROP COLUMN fingerprint`)
+		}, []string{"not migrated", migrateFirst}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			databaseURL := c.databaseURL(t)
+			err := server.Run(t.Context(), serveConfig(databaseURL), io.Discard, quiet)
+			require.Error(t, err)
+			for _, says := range c.says {
+				require.ErrorContains(t, err, says)
+			}
+			require.NotContains(t, err.Error(), "hunter2")
+		})
+	}
+}
+
+func TestAMigrationCanBeTakenBack(t *testing.T) {
+	t.Parallel()
+	databaseURL := newSchema(t)
+	require.NoError(t, server.MigrateDatabase(t.Context(), databaseURL, quiet))
+	text, err := ledgermigrations.FS.ReadFile("00001_ledger.sql")
+	require.NoError(t, err)
+	_, down, found := strings.Cut(string(text), "-- +goose Down")
+	require.True(t, found)
+	execute(t, databaseURL, down+`; DELETE FROM `+ledgermigrations.VersionTable+` WHERE version_id > 0`)
+	require.NoError(t, server.MigrateDatabase(t.Context(), databaseURL, quiet))
+}
+
+func TestAnAddressInUseIsRefusedWithWhatToDo(t *testing.T) {
+	t.Parallel()
+	s := start(t, "echo")
+	config := serveConfig(s.db.Config().ConnString())
+	config.ListenAddr = strings.TrimPrefix(s.url, "http://")
+	err := server.Run(t.Context(), config, io.Discard, quiet)
+	require.ErrorContains(t, err, "LISTEN_ADDR")
+}

@@ -1,0 +1,120 @@
+// Package server wires the payments API together: configuration, database, engine, HTTP, and an orderly end.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/pgstore"
+
+	"github.com/onlyonce/onlyonce/examples/payments/api"
+	"github.com/onlyonce/onlyonce/examples/payments/echoapi"
+	"github.com/onlyonce/onlyonce/examples/payments/nethttpapi"
+)
+
+// Server is the payments API on one database.
+type Server struct {
+	Handler http.Handler
+
+	pool            *pgxpool.Pool
+	engine          *idempotency.Engine
+	logger          *slog.Logger
+	shutdownTimeout time.Duration
+}
+
+// New wires a server on pool, which it takes over: Serve closes it. It does not touch the network.
+func New(pool *pgxpool.Pool, config Config, logger *slog.Logger) (*Server, error) {
+	store := pgstore.New(pool)
+	engine, err := idempotency.New(store, idempotency.Config{Observer: idempotency.LogObserver(logger), Wait: config.Wait})
+	if err != nil {
+		return nil, err
+	}
+	service := api.Service{
+		Pool:   pool,
+		Engine: engine,
+		Tokens: api.NewTokens(demoTokens()),
+		Ready:  func(ctx context.Context) error { return checkTables(ctx, store, pool) },
+		Logger: logger,
+	}
+	var handler http.Handler
+	if config.Shell == "nethttp" {
+		handler, err = nethttpapi.New(service)
+	} else {
+		handler, err = echoapi.New(service)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Server{logRequests(logger, handler), pool, engine, logger, config.ShutdownTimeout}, nil
+}
+
+// checkTables reports why this database cannot serve the API: not migrated, half migrated, or a standby.
+func checkTables(ctx context.Context, store *pgstore.Store, pool *pgxpool.Pool) error {
+	if err := store.Check(ctx); notMigrated(err) {
+		return fmt.Errorf("the database is not migrated: %s: %w", migrateFirst, err)
+	} else if err != nil {
+		return err
+	}
+	return checkLedger(ctx, pool)
+}
+
+// Serve answers requests on listener until ctx ends. Then it takes no more, finishes those that run, within the
+// configured time, and closes the pool. It returns nil after an orderly end.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	web := &http.Server{
+		Handler:           s.Handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		// Longer than the engine lets a handler run (30 seconds) and a duplicate wait, or a finished payment could not be answered.
+		WriteTimeout:   60 * time.Second,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 32 << 10,
+		ErrorLog:       slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
+	}
+	// Not ctx: the signal that ends the process must not cancel what runs.
+	maintenance, stopMaintenance := context.WithCancel(context.WithoutCancel(ctx))
+	var background sync.WaitGroup
+	background.Go(func() { _ = s.engine.Maintain(maintenance) }) // it reports to the observer
+	defer func() {
+		stopMaintenance()
+		background.Wait()
+		s.closePool()
+	}()
+
+	stopped := make(chan error, 1)
+	go func() { stopped <- web.Serve(listener) }()
+	select {
+	case err := <-stopped:
+		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	s.logger.Info("shutting down: finishing what runs", "at_most", s.shutdownTimeout)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.shutdownTimeout)
+	defer cancel()
+	if err := web.Shutdown(bounded); err != nil {
+		_ = web.Close()
+		return errors.New("requests still ran when the shutdown timeout was over, and were cut off: their payments are rolled back, or done and replayed to a retry")
+	}
+	s.logger.Info("stopped")
+	return nil
+}
+
+// closePool waits for the connections that are in use, but not for those of handlers that were cut off: the server rolls
+// back what a vanished connection has begun.
+func (s *Server) closePool() {
+	closed := make(chan struct{})
+	go func() { s.pool.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(2 * time.Second):
+	}
+}
