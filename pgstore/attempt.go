@@ -54,7 +54,8 @@ func (a *attempt) Complete(ctx context.Context, record *idempotency.Record, rete
 	ctx, cancel := a.store.bounded(ctx)
 	defer cancel()
 	if err := a.unusable(ctx); err != nil {
-		return idempotency.Settled{}, err
+		a.letGo()
+		return idempotency.Settled{}, a.orConflict(err)
 	}
 	last := &ending{batch: &pgx.Batch{}, record: record}
 	if !a.keyless {
@@ -83,8 +84,9 @@ func (a *attempt) Refuse(ctx context.Context, record *idempotency.Record, retent
 	case err == nil:
 		last.queue(sameSQL, a.began)
 		last.queue(rollbackSQL)
-	case !errors.Is(err, errFailedStatement):
-		return idempotency.Settled{}, err
+	case err != errFailedStatement: // after which the transaction is rolled back already
+		a.letGo()
+		return idempotency.Settled{}, a.orConflict(err)
 	}
 	last.queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
 	last.queue(lockSQL, a.lock)
@@ -103,15 +105,21 @@ func (a *attempt) Release(ctx context.Context) error {
 	}
 	ctx, cancel := a.store.bounded(ctx)
 	defer cancel()
+	defer a.letGo()
 	err := a.unusable(ctx)
-	if err == nil {
+	switch err {
+	case nil:
 		err = a.rollback(ctx)
-		a.letGo()
-	} else if errors.Is(err, errFailedStatement) {
-		a.letGo()
+	case errFailedStatement:
 		err = nil
 	}
-	if a.guard.conflict.Load() {
+	return a.orConflict(err)
+}
+
+// orConflict returns [idempotency.ErrTransactionConflict] instead of err if that is why the transaction failed. That the handler
+// ended it is worse, and stays.
+func (a *attempt) orConflict(err error) error {
+	if err != errEnded && a.guard.conflict.Load() {
 		return idempotency.ErrTransactionConflict
 	}
 	return err
@@ -138,26 +146,19 @@ func (a *attempt) rollback(ctx context.Context) error {
 
 func (a *attempt) status() byte { return a.conn.Conn().PgConn().TxStatus() }
 
-// unusable returns nil if the transaction can go on. Else it cleans up and says why not: after [errFailedStatement] the
-// transaction is rolled back and the connection still held; after any other error nothing is.
+// unusable returns nil if the transaction can go on, and else why it cannot. A transaction that a failed statement has aborted is
+// rolled back then, and the error is errFailedStatement itself.
 func (a *attempt) unusable(ctx context.Context) error {
 	conn := a.conn.Conn()
 	switch {
 	case conn.IsClosed():
-		a.letGo()
-		if a.guard.conflict.Load() {
-			return idempotency.ErrTransactionConflict
-		}
 		return idempotency.ErrStoreUnavailable.Because(errors.New("pgstore: the connection was lost while the handler ran"))
-	case conn.PgConn().IsBusy():
-		a.letGo() // the pool closes a busy connection, which rolls back
+	case conn.PgConn().IsBusy(): // the pool closes such a connection, which rolls back
 		return idempotency.ErrTransactionAborted.Because(errors.New("pgstore: the handler left a result open: close its rows or batch results before returning"))
 	case a.status() == 'I':
-		a.letGo()
 		return errEnded
 	case a.status() == 'E':
 		if _, err := conn.Exec(ctx, rollbackSQL); err != nil {
-			a.letGo()
 			return idempotency.ErrStoreUnavailable.Because(err)
 		}
 		return errFailedStatement

@@ -1,0 +1,124 @@
+package pgstore_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/pgstore"
+)
+
+func TestTheTransactionDoesAllButEnd(t *testing.T) {
+	everyMode(t, func(t *testing.T, w *world) {
+		_, err := w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
+			require.ErrorIs(t, tx.Commit(ctx), pgstore.ErrTxGuarded)
+			require.ErrorIs(t, tx.Rollback(ctx), pgstore.ErrTxGuarded)
+			require.Same(t, tx, pgstore.Tx(ctx))
+
+			batch := &pgx.Batch{}
+			batch.Queue(`INSERT INTO effects VALUES ('batched')`)
+			batch.Queue(`INSERT INTO effects VALUES ('batched')`)
+			require.NoError(t, tx.SendBatch(ctx, batch).Close())
+
+			n, err := tx.CopyFrom(ctx, pgx.Identifier{"effects"}, []string{"name"}, pgx.CopyFromRows([][]any{{"copied"}, {"copied"}}))
+			require.NoError(t, err)
+			require.EqualValues(t, 2, n)
+
+			kept, err := tx.Begin(ctx)
+			require.NoError(t, err)
+			_, err = kept.Exec(ctx, `INSERT INTO effects VALUES ('kept')`)
+			require.NoError(t, err)
+			deeper, err := kept.Begin(ctx)
+			require.NoError(t, err)
+			_, err = deeper.Exec(ctx, `INSERT INTO effects VALUES ('dropped')`)
+			require.NoError(t, err)
+			require.NoError(t, deeper.Rollback(ctx))
+			require.NoError(t, kept.Commit(ctx))
+
+			err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+				_, err := tx.Exec(ctx, `INSERT INTO effects VALUES (NULL)`)
+				return err
+			})
+			require.Error(t, err, "a failure inside of a savepoint is survived")
+
+			_, err = tx.Prepare(ctx, "named", `INSERT INTO effects VALUES ('prepared')`)
+			require.NoError(t, err)
+
+			rows, err := tx.Query(ctx, `SELECT name FROM effects ORDER BY name`)
+			require.NoError(t, err)
+			names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			require.NoError(t, err)
+			require.Equal(t, []string{"batched", "batched", "copied", "copied", "kept"}, names)
+			return idempotency.Response{Status: 201}, nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, 5, w.effects())
+	})
+}
+
+func TestLargeObjectsBelongToTheTransaction(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var oid uint32
+	var late pgx.LargeObjects
+	_, err := w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
+		late = tx.LargeObjects()
+		var err error
+		oid, err = late.Create(ctx, 0)
+		return idempotency.Response{Status: 201}, err
+	})
+	require.NoError(t, err)
+	require.Equal(t, 1, w.count(`SELECT lo_unlink($1)`, oid))
+	_, err = late.Create(t.Context(), 0)
+	require.Error(t, err, "large objects outlived the handler")
+}
+
+func TestATransactionIsDeadOutsideItsHandler(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var kept, nested pgx.Tx
+	_, err := w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
+		kept = tx
+		var err error
+		nested, err = tx.Begin(ctx)
+		return idempotency.Response{Status: 201}, err
+	})
+	require.NoError(t, err)
+	ctx := t.Context()
+	for name, tx := range map[string]pgx.Tx{"kept": kept, "nested": nested, "no handler at all": pgstore.Tx(ctx)} {
+		_, err := tx.Exec(ctx, `INSERT INTO effects VALUES ('late')`)
+		require.ErrorIs(t, err, pgstore.ErrNoTx, name)
+		rows, err := tx.Query(ctx, `SELECT 1`)
+		require.ErrorIs(t, err, pgstore.ErrNoTx, name)
+		require.False(t, rows.Next(), name)
+		require.ErrorIs(t, rows.Err(), pgstore.ErrNoTx, name)
+		require.ErrorIs(t, tx.QueryRow(ctx, `SELECT 1`).Scan(), pgstore.ErrNoTx, name)
+		require.ErrorIs(t, tx.SendBatch(ctx, &pgx.Batch{}).Close(), pgstore.ErrNoTx, name)
+		_, err = tx.CopyFrom(ctx, pgx.Identifier{"effects"}, []string{"name"}, pgx.CopyFromRows(nil))
+		require.ErrorIs(t, err, pgstore.ErrNoTx, name)
+		_, err = tx.Prepare(ctx, "x", `SELECT 1`)
+		require.ErrorIs(t, err, pgstore.ErrNoTx, name)
+		_, err = tx.Begin(ctx)
+		require.ErrorIs(t, err, pgstore.ErrNoTx, name)
+	}
+	require.ErrorIs(t, nested.Commit(ctx), pgstore.ErrNoTx)
+	require.ErrorIs(t, nested.Rollback(ctx), pgstore.ErrNoTx)
+	objects := pgstore.Tx(ctx).LargeObjects()
+	_, err = objects.Create(ctx, 0)
+	require.ErrorIs(t, err, pgx.ErrTxClosed)
+	require.Equal(t, 0, w.effects())
+}
+
+func TestAClaimInsideAHandlerIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
+		_, err := w.engine.Run(ctx, idempotency.Request{Key: idempotency.Key{Scope: "alice", Value: "inner"}}, nil)
+		return idempotency.Response{}, err
+	})
+	require.ErrorIs(t, err, idempotency.ErrNested)
+	w.afterwards()
+}
