@@ -111,7 +111,7 @@ func TestThePrimaryKeyDecidesWhereTheLockDoesNot(t *testing.T) {
 		require.NoError(t, err)
 		want := &idempotency.Record{Response: idempotency.Response{Status: 201, Body: []byte("the stranger's")}}
 		inside := func(ctx context.Context, tx pgx.Tx) error {
-			attempt, _, err := stranger.Claim(ctx, key)
+			attempt, _, err := stranger.Claim(ctx, w.key)
 			if err != nil {
 				return err
 			}
@@ -257,7 +257,7 @@ func TestWorkThatHasBegunIsFinishedWhenTheClientGoes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := w.engine.Run(ctx, idempotency.Request{Key: key}, func(ctx context.Context) (idempotency.Response, error) {
+	_, err := w.engine.Run(ctx, idempotency.Request{Key: w.key}, func(ctx context.Context) (idempotency.Response, error) {
 		cancel()
 		return pays(201)(ctx, pgstore.Tx(ctx))
 	})

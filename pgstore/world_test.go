@@ -19,6 +19,7 @@ import (
 type world struct {
 	t      *testing.T
 	schema string
+	key    idempotency.Key
 	pool   *pgxpool.Pool
 	store  *pgstore.Store
 	engine *idempotency.Engine
@@ -31,6 +32,7 @@ var key = idempotency.Key{Scope: "alice", Value: "payment-1"}
 
 func newWorld(t *testing.T, change ...func(*idempotency.Config, *pgstore.Config, *pgxpool.Config)) *world {
 	w := &world{t: t, schema: pgtest.Schema(t)}
+	w.key = idempotency.Key{Scope: "alice", Value: w.schema}
 	engineConfig := idempotency.Config{Observer: func(_ context.Context, e idempotency.Event) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -57,7 +59,7 @@ func newWorld(t *testing.T, change ...func(*idempotency.Config, *pgstore.Config,
 type handler = func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error)
 
 func (w *world) run(h handler) (idempotency.Result, error) {
-	return w.engine.Run(w.t.Context(), idempotency.Request{Key: key}, func(ctx context.Context) (idempotency.Response, error) {
+	return w.engine.Run(w.t.Context(), idempotency.Request{Key: w.key}, func(ctx context.Context) (idempotency.Response, error) {
 		return h(ctx, pgstore.Tx(ctx))
 	})
 }

@@ -1,0 +1,6 @@
+package pgstore
+
+var (
+	LockOf     = lockOf
+	ReaperLock = reaperLock
+)
