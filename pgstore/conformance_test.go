@@ -52,8 +52,9 @@ func subject(t *testing.T, mode pgx.QueryExecMode, level pgx.TxIsoLevel) storete
 	_, err := pool.Exec(t.Context(), `CREATE TABLE effects (name text NOT NULL)`)
 	require.NoError(t, err)
 	return storetest.Subject{
-		Store: store,
-		Peer:  peer,
+		Store:      store,
+		Peer:       peer,
+		Optimistic: level != "",
 		Expire: func(ctx context.Context, key idempotency.Key) error {
 			tag, err := pool.Exec(ctx, `UPDATE idempotency_keys SET expires_at = now() - interval '1 second' WHERE scope = $1 AND key = $2`, key.Scope, key.Value)
 			if err == nil && tag.RowsAffected() != 1 {

@@ -31,6 +31,9 @@ type Subject struct {
 	Write func(ctx context.Context, name string) error
 	// Effects counts the effects of this name that are there for everybody to see. nil together with Write.
 	Effects func(ctx context.Context, name string) (int, error)
+	// Optimistic says that two attempts may work on a key at a time, of which one takes effect: a transaction whose
+	// snapshot is older than its lock.
+	Optimistic bool
 	// Crash does to the attempt whose context this is what the death of its process would. nil where the store dies with it.
 	Crash func(ctx context.Context) error
 }
