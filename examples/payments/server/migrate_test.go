@@ -1,11 +1,13 @@
 package server_test
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -19,7 +21,15 @@ import (
 var quiet = slog.New(slog.DiscardHandler)
 
 func serveConfig(databaseURL string) server.Config {
-	return server.Config{Command: server.Serve, DatabaseURL: databaseURL, ListenAddr: "127.0.0.1:0", Shell: "echo", PoolSize: 2}
+	return server.Config{Command: server.Serve, DatabaseURL: databaseURL, ListenAddr: "127.0.0.1:0", Shell: "echo", PoolSize: 2, ShutdownTimeout: time.Second}
+}
+
+// run returns what server.Run does. If it serves, where it should have refused, that ends, with nil.
+func run(t *testing.T, config server.Config) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	return server.Run(ctx, config, io.Discard, quiet)
 }
 
 func execute(t *testing.T, databaseURL, sql string) {
@@ -84,7 +94,7 @@ func TestADatabaseThatIsNotReadyIsRefusedWithWhatToDo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			databaseURL := c.databaseURL(t)
-			err := server.Run(t.Context(), serveConfig(databaseURL), io.Discard, quiet)
+			err := run(t, serveConfig(databaseURL))
 			require.Error(t, err)
 			for _, says := range c.says {
 				require.ErrorContains(t, err, says)
@@ -111,6 +121,6 @@ func TestAnAddressInUseIsRefusedWithWhatToDo(t *testing.T) {
 	s := start(t, "echo")
 	config := serveConfig(s.db.Config().ConnString())
 	config.ListenAddr = strings.TrimPrefix(s.url, "http://")
-	err := server.Run(t.Context(), config, io.Discard, quiet)
+	err := run(t, config)
 	require.ErrorContains(t, err, "LISTEN_ADDR")
 }
