@@ -32,8 +32,14 @@ const lockNotAvailable = "55P03"
 
 func open(t *testing.T, schema string) *sql.DB {
 	t.Helper()
+	return openWith(t, schema, "application_name", "migrations test")
+}
+
+func openWith(t *testing.T, schema, parameter, value string) *sql.DB {
+	t.Helper()
 	config, err := pgx.ParseConfig(pgtest.SchemaURL(t, schema))
 	require.NoError(t, err)
+	config.RuntimeParams[parameter] = value
 	db := stdlib.OpenDB(*config)
 	t.Cleanup(func() { assert.NoError(t, db.Close()) })
 	return db
@@ -154,21 +160,34 @@ func TestProvidersThatMigrateAtOnceTakeTurns(t *testing.T) {
 	t.Parallel()
 	ctx := bounded(t)
 	schema := pgtest.EmptySchema(t)
+	db := open(t, schema)
+	// A table of the same name, not yet committed, holds up whoever gets as far as making ours.
+	holder, err := db.BeginTx(ctx, nil)
+	require.NoError(t, err)
+	defer func() { _ = holder.Rollback() }()
+	_, err = holder.ExecContext(ctx, "CREATE TABLE idempotency_keys (taken boolean)")
+	require.NoError(t, err)
+
 	applied := make(chan int, 4)
 	var group errgroup.Group
-	start := make(chan struct{})
 	for range cap(applied) {
 		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
 		require.NoError(t, err)
-		p := provider(t, open(t, schema), goose.WithSessionLocker(locker))
+		p := provider(t, openWith(t, schema, "application_name", schema), goose.WithSessionLocker(locker))
 		group.Go(func() error {
-			<-start
 			results, err := p.Up(ctx)
 			applied <- len(results)
 			return err
 		})
 	}
-	close(start)
+	// All of them have begun: one waits for the table, and were they not taking turns, so would the others.
+	require.Eventually(t, func() bool {
+		var begun int
+		err := db.QueryRowContext(ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name = $1
+			AND (wait_event_type = 'Lock' OR query LIKE '%pg_try_advisory_lock%')`, schema).Scan(&begun)
+		return err == nil && begun == cap(applied)
+	}, 30*time.Second, 10*time.Millisecond)
+	require.NoError(t, holder.Rollback())
 	require.NoError(t, group.Wait())
 
 	close(applied)
@@ -176,7 +195,7 @@ func TestProvidersThatMigrateAtOnceTakeTurns(t *testing.T) {
 	for n := range applied {
 		total += n
 	}
-	p := provider(t, open(t, schema))
+	p := provider(t, db)
 	assert.Equal(t, len(p.ListSources()), total, "each migration is applied by one of them")
 	assert.Equal(t, p.ListSources()[len(p.ListSources())-1].Version, version(t, p))
 }
@@ -275,12 +294,7 @@ func TestAWayUpThatWaitsForALockFailsAndLeavesEverything(t *testing.T) {
 
 func openImpatient(t *testing.T, schema string) *sql.DB {
 	t.Helper()
-	config, err := pgx.ParseConfig(pgtest.SchemaURL(t, schema))
-	require.NoError(t, err)
-	config.RuntimeParams["lock_timeout"] = "100ms"
-	db := stdlib.OpenDB(*config)
-	t.Cleanup(func() { assert.NoError(t, db.Close()) })
-	return db
+	return openWith(t, schema, "lock_timeout", "100ms")
 }
 
 // requireLockTimeout finds in the error which migration failed, and PostgreSQL's own reason.

@@ -149,7 +149,7 @@ func TestATerminatedCommandLeavesNoProcessBehind(t *testing.T) {
 	t.Parallel()
 	// As go run does: the parent dies of the signal at once, its program takes a while to shut down.
 	finished := filepath.Join(t.TempDir(), "finished")
-	program := `trap 'sleep 0.5; touch "$0"; exit' TERM; echo ready; while :; do sleep 0.05; done`
+	program := `trap 'sleep 0.5; touch "$0"; exit' TERM; echo ready; exec >&-; while :; do sleep 0.05; done`
 	cmd := withpostgres(t, "--", "bash", "-c", `echo "$DATABASE_URL"; bash -c "$1" "$0" & wait`, finished, program)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
