@@ -1,0 +1,258 @@
+// Package imports holds the project to the direction in which its packages may import each other.
+package imports
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/onlyonce/onlyonce"
+
+// rule speaks about the non-test files of one folder, and of those below it where deep is set.
+type rule struct {
+	folder string
+	deep   bool
+	says   string
+	allows func(imported string) bool
+}
+
+var rules = []rule{
+	{"idempotency", false, "imports the standard library only", isStandard},
+	{"idempotency/storetest", false, "imports the standard library and idempotency only", isStandardOr("idempotency")},
+	{"memstore", true, "imports the standard library and idempotency only", isStandardOr("idempotency")},
+	{"migrations", true, "imports embed only", func(imported string) bool { return imported == "embed" }},
+	{"internal/ephemeral", true, "imports the standard library only", isStandard},
+	{"nethttp", true, "is an adapter: it never imports a store", isNot("pgstore", "memstore", "migrations")},
+	{"echo", true, "is an adapter: it never imports a store", isNot("pgstore", "memstore", "migrations")},
+	{"internal/httpidem", true, "is what adapters share: it never imports a store", isNot("pgstore", "memstore", "migrations")},
+	{"pgstore", true, "is a store: it never imports an adapter", isNot("nethttp", "echo", "internal/httpidem")},
+	{"examples", true, "is made to be copied: it never imports an internal package", isNotInternal},
+}
+
+// A rule about a package that is gone would hold for ever.
+var required = []string{"idempotency", "pgstore", "nethttp"}
+
+// Whoever imports the library downloads what the root module requires.
+var heavy = []string{"github.com/pressly/goose", "github.com/testcontainers/testcontainers-go"}
+
+func isStandard(imported string) bool {
+	first, _, _ := strings.Cut(imported, "/")
+	return !strings.Contains(first, ".")
+}
+
+func isStandardOr(folder string) func(string) bool {
+	return func(imported string) bool { return isStandard(imported) || imported == module+"/"+folder }
+}
+
+func isNot(folders ...string) func(string) bool {
+	return func(imported string) bool {
+		return !slices.ContainsFunc(folders, func(folder string) bool { return within(imported, module+"/"+folder) })
+	}
+}
+
+func isNotInternal(imported string) bool {
+	return !within(imported, module+"/internal")
+}
+
+func within(name, folder string) bool {
+	return name == folder || strings.HasPrefix(name, folder+"/")
+}
+
+// violations names each file that breaks a rule, and the rule.
+func violations(repository fs.FS) ([]string, error) {
+	var found []string
+	present := map[string]bool{}
+	var modules []string
+	err := fs.WalkDir(repository, ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != "." && (entry.Name()[0] == '.' || entry.Name() == "testdata"):
+			return fs.SkipDir
+		case entry.Name() == "go.mod":
+			modules = append(modules, path.Dir(name))
+			return nil
+		case path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		present[path.Dir(name)] = true
+		broken, err := brokenBy(repository, name)
+		found = append(found, broken...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range required {
+		if !present[folder] {
+			found = append(found, fmt.Sprintf("%s: no Go file there: its rules hold for nothing; see internal/imports", folder))
+		}
+	}
+	broken, err := brokenByModules(repository, modules)
+	return append(found, broken...), err
+}
+
+func brokenBy(repository fs.FS, name string) ([]string, error) {
+	source, err := fs.ReadFile(repository, name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), name, source, parser.ImportsOnly)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return nil, err
+		}
+		for _, rule := range rules {
+			folder := path.Dir(name)
+			applies := folder == rule.folder || rule.deep && within(folder, rule.folder)
+			if applies && !rule.allows(imported) {
+				found = append(found, fmt.Sprintf("%s imports %s, but %s %s", name, imported, rule.folder, rule.says))
+			}
+		}
+	}
+	return found, nil
+}
+
+func brokenByModules(repository fs.FS, modules []string) ([]string, error) {
+	var found []string
+	root, err := fs.ReadFile(repository, "go.mod")
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range heavy {
+		if strings.Contains(string(root), path) {
+			found = append(found, fmt.Sprintf("go.mod requires %s: only nested modules may, users of the library would download it", path))
+		}
+	}
+	work, err := fs.ReadFile(repository, "go.work")
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range modules {
+		if folder != "." {
+			folder = "./" + folder
+		}
+		if !slices.Contains(strings.Fields(string(work)), folder) {
+			found = append(found, fmt.Sprintf("go.work does not use %s: its tests would not run: go work use %s", folder, folder))
+		}
+	}
+	return found, nil
+}
+
+func TestEveryImportGoesInItsDirection(t *testing.T) {
+	t.Parallel()
+	_, here, _, ok := runtime.Caller(0)
+	require.True(t, ok)
+	found, err := violations(os.DirFS(filepath.Join(filepath.Dir(here), "..", "..")))
+	require.NoError(t, err)
+	assert.Empty(t, found, strings.Join(found, "\n"))
+}
+
+func TestAWrongImportIsFound(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		file, imports, wrong string
+	}{
+		{"idempotency/a.go", "time", ""},
+		{"idempotency/a.go", "github.com/jackc/pgx/v5", "imports the standard library only"},
+		{"idempotency/a.go", module + "/migrations", "imports the standard library only"},
+		{"idempotency/storetest/a.go", module + "/idempotency", ""},
+		{"idempotency/storetest/a.go", module + "/pgstore", "the standard library and idempotency only"},
+		{"memstore/a.go", module + "/idempotency", ""},
+		{"memstore/a.go", "github.com/jackc/pgx/v5", "the standard library and idempotency only"},
+		{"migrations/a.go", "embed", ""},
+		{"migrations/a.go", "io/fs", "imports embed only"},
+		{"internal/ephemeral/a.go", "github.com/jackc/pgx/v5", "the standard library only"},
+		{"nethttp/a.go", module + "/internal/httpidem", ""},
+		{"nethttp/a.go", module + "/pgstore", "never imports a store"},
+		{"echo/below/a.go", module + "/memstore", "never imports a store"},
+		{"internal/httpidem/a.go", module + "/pgstore", "never imports a store"},
+		{"pgstore/a.go", "github.com/jackc/pgx/v5", ""},
+		{"pgstore/a.go", module + "/echo", "never imports an adapter"},
+		{"examples/payments/server/a.go", module + "/echo", ""},
+		{"examples/payments/server/a.go", module + "/internal/pgtest", "never imports an internal package"},
+		{"idempotency/a_test.go", module + "/pgstore", ""},
+		{"idempotency/testdata/a.go", module + "/pgstore", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.file+" "+test.imports, func(t *testing.T) {
+			t.Parallel()
+			repository := sound()
+			repository[test.file] = goFile(test.imports)
+			found, err := violations(repository)
+			require.NoError(t, err)
+			if test.wrong == "" {
+				assert.Empty(t, found)
+				return
+			}
+			require.Len(t, found, 1)
+			assert.Contains(t, found[0], test.file+" imports "+test.imports)
+			assert.Contains(t, found[0], test.wrong)
+		})
+	}
+}
+
+func TestAMissingPackageAHeavyRootAndAForgottenModuleAreFound(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		change  func(fstest.MapFS)
+		message string
+	}{
+		{"nothing", func(fstest.MapFS) {}, ""},
+		{"missing", func(r fstest.MapFS) { delete(r, "pgstore/store.go") }, "pgstore: no Go file there"},
+		{"goose", func(r fstest.MapFS) { r["go.mod"] = text("require github.com/pressly/goose/v3 v3.29.0") }, "go.mod requires github.com/pressly/goose"},
+		{"module", func(r fstest.MapFS) { r["redisstore/go.mod"] = text("") }, "go work use ./redisstore"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			repository := sound()
+			test.change(repository)
+			found, err := violations(repository)
+			require.NoError(t, err)
+			if test.message == "" {
+				assert.Empty(t, found)
+				return
+			}
+			require.Len(t, found, 1)
+			assert.Contains(t, found[0], test.message)
+		})
+	}
+}
+
+func sound() fstest.MapFS {
+	return fstest.MapFS{
+		"go.mod":              text("module " + module),
+		"go.work":             text("use (\n\t.\n\t./bench\n)\n"),
+		"bench/go.mod":        text(""),
+		"idempotency/core.go": goFile("context"),
+		"pgstore/store.go":    goFile("context"),
+		"nethttp/http.go":     goFile("context"),
+	}
+}
+
+func text(content string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(content)} }
+
+func goFile(imported string) *fstest.MapFile {
+	return text(fmt.Sprintf("package p\n\nimport _ %q\n", imported))
+}
