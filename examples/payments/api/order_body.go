@@ -86,7 +86,7 @@ func readAmount(raw json.RawMessage) (int64, error) {
 	}
 	amount, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil {
-		return 0, ledger.Refuse(ledger.InvalidAmount, "amount is larger than any account can hold")
+		return 0, ledger.Refuse(ledger.InvalidAmount, "amount is out of the range of a 64-bit integer")
 	}
 	return amount, nil
 }

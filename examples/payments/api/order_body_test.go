@@ -11,6 +11,17 @@ import (
 	"github.com/onlyonce/onlyonce/examples/payments/ledger"
 )
 
+func TestTheDetailSaysWhatIsWrongWithAnAmount(t *testing.T) {
+	t.Parallel()
+	for amount, says := range map[string]string{
+		"1.5": "without fraction", "1e2": "without fraction", "1E400": "without fraction",
+		"9223372036854775808": "64-bit", "-9223372036854775809": "64-bit",
+	} {
+		_, err := DecodeOrder(strings.NewReader(`{"currency":"USD","amount":` + amount + `}`))
+		require.ErrorContains(t, err, says, amount)
+	}
+}
+
 // FuzzDecodeOrder checks that no body panics, that each is refused in words of our own, and that what is taken means to
 // encoding/json what it means to us.
 func FuzzDecodeOrder(f *testing.F) {

@@ -2,10 +2,10 @@ package server_test
 
 import (
 	"context"
+	"crypto/rand"
 	"io"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -44,19 +44,40 @@ func execute(t *testing.T, databaseURL, sql string) {
 func TestProcessesThatMigrateAtOnceTakeTurns(t *testing.T) {
 	t.Parallel()
 	databaseURL := newSchema(t)
-	var all sync.WaitGroup
-	failures := make([]error, 4)
-	for i := range failures {
-		all.Go(func() { failures[i] = server.MigrateDatabase(t.Context(), databaseURL, quiet) })
-	}
-	all.Wait()
-	for _, err := range failures {
-		require.NoError(t, err)
-	}
-
+	require.NoError(t, server.MigrateDatabase(t.Context(), databaseURL, quiet))
+	// Back to version 0, and with the first table's name taken until all of them are at work.
+	execute(t, databaseURL, `DROP TABLE idempotency_keys; DELETE FROM `+migrations.VersionTable+` WHERE version_id > 0;
+		DROP TABLE ledger_entries, payments, accounts; DELETE FROM `+ledgermigrations.VersionTable+` WHERE version_id > 0`)
 	conn, err := pgx.Connect(t.Context(), databaseURL)
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
+	blocker, err := pgx.Connect(t.Context(), databaseURL)
+	require.NoError(t, err)
+	defer blocker.Close(t.Context())
+	tx, err := blocker.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `CREATE TABLE idempotency_keys ()`)
+	require.NoError(t, err)
+
+	const processes = 4
+	name := "migrator-" + rand.Text()
+	failures := make(chan error, processes)
+	for range processes {
+		go func() {
+			failures <- server.MigrateDatabase(t.Context(), databaseURL+"&application_name="+name, quiet)
+		}()
+	}
+	require.Eventually(t, func() bool {
+		var atWork int
+		err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
+			WHERE application_name = $1 AND (wait_event_type = 'Lock' OR query LIKE '%advisory%')`, name).Scan(&atWork)
+		return err == nil && atWork == processes
+	}, 10*time.Second, 5*time.Millisecond)
+	require.NoError(t, tx.Rollback(t.Context()))
+	for range processes {
+		require.NoError(t, <-failures)
+	}
+
 	for _, table := range []string{migrations.VersionTable, ledgermigrations.VersionTable} {
 		var doubled int
 		require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) - count(DISTINCT version_id) FROM `+table).Scan(&doubled))
