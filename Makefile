@@ -1,0 +1,64 @@
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Every module of the repository, as folders: . ./bench ./integration …
+MODULES := $(sort $(patsubst %/,%,$(dir $(shell find . -name go.mod -not -path './.git/*'))))
+PACKAGES := $(addsuffix /...,$(MODULES))
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Longer than the slowest package takes on two cores with the race detector.
+TEST_TIMEOUT ?= 10m
+FUZZ_TIME ?= 10s
+# Further arguments of the benchmark, or of go test.
+ARGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+
+.PHONY: demo
+demo: bin/withpostgres ## serve the payments API on 127.0.0.1:8080 (LISTEN_ADDR) with a throw-away database, and print curl lines
+	@go build -C examples/payments -o ../../bin/payments ./cmd/payments
+	@bin/withpostgres -- bin/payments -demo
+
+.PHONY: test
+test: bin/withpostgres bin/testsummary ## run every test of every module with the race detector, on a real PostgreSQL
+	@bin/withpostgres -- bin/testsummary -race -timeout $(TEST_TIMEOUT) $(ARGS) $(PACKAGES)
+
+.PHONY: bench
+bench: bin/withpostgres ## measure against a PostgreSQL that syncs to disk (ARGS='-h' tells what can be measured)
+	@go build -o bin/bench ./bench
+	@bin/withpostgres -durable -- bin/bench $(ARGS)
+
+.PHONY: fuzz
+fuzz: bin/withpostgres ## run every fuzz test for FUZZ_TIME (10s)
+	@bin/withpostgres -- .ci/fuzz $(FUZZ_TIME) $(PACKAGES)
+
+.PHONY: lint
+lint: ## check formatting, go vet and staticcheck in every module
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
+	go vet $(PACKAGES)
+	go run $(STATICCHECK) $(PACKAGES)
+
+.PHONY: build
+build: ## build every module by itself, as those who import it do
+	@for module in $(MODULES); do echo "build $$module"; (cd $$module && GOWORK=off go build ./...); done
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -w .
+
+.PHONY: ci
+ci: ## run everything that CI runs
+	.ci/run
+
+.PHONY: clean
+clean: ## remove what the other targets built
+	rm -rf bin
+
+# Built rather than run by go run, which would stand between them and their signals and exit codes. Go knows best whether
+# they are up to date.
+.PHONY: bin/withpostgres bin/testsummary
+bin/withpostgres bin/testsummary:
+	@go build -C integration -o ../$@ ./cmd/$(@F)
