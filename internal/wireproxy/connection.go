@@ -18,8 +18,9 @@ type connection struct {
 	talk  talk  // guarded by proxy.record.mu
 	names names // likewise
 
-	// dropping is the point at which the client stopped being told, or nil.
-	dropping   atomic.Pointer[Point]
+	// after is the point that acts on the answer, or nil.
+	after      atomic.Pointer[Point]
+	held       []byte // of the answer, by writeClient
 	clientGone chan struct{}
 	closed     chan struct{}
 	closing    sync.Once
@@ -122,22 +123,7 @@ func (c *connection) writeServer(requests <-chan batch) {
 	var line pace
 	for b := range requests {
 		line.until(b.due)
-		sent := 0
-		for _, m := range b.marks {
-			point := c.proxy.points.take(m.statement)
-			if point == nil {
-				continue
-			}
-			if _, err := c.server.Write(b.bytes[sent:m.at]); err != nil {
-				c.close()
-			}
-			sent = m.at
-			if !c.act(point, b.bytes[sent:]) {
-				return
-			}
-		}
-		if _, err := c.server.Write(b.bytes[sent:]); err != nil {
-			c.close()
+		if !c.forward(b) {
 			return
 		}
 	}
@@ -146,63 +132,32 @@ func (c *connection) writeServer(requests <-chan batch) {
 	}
 }
 
-// act does what a point asks for, with the rest of the batch before it. It returns whether the connection goes on as usual.
-func (c *connection) act(point *Point, rest []byte) bool {
-	switch point.action {
-	case Stop:
-		select {
-		case <-point.resumed:
+// forward sends a batch to the server, and acts at the points in it. It returns whether the connection goes on.
+func (c *connection) forward(b batch) bool {
+	sent := 0
+	for _, m := range b.marks {
+		point := c.proxy.points.take(m.statement)
+		if point == nil {
+			continue
+		}
+		if !c.send(b.bytes[sent:m.at]) {
 			point.over()
-			return true
-		case <-c.clientGone:
-		case <-c.closed:
+			return false
 		}
-		c.close()
-		point.over()
-	case CutBefore:
-		c.close()
-		point.over()
-	case ResetBefore:
-		c.reset()
-		point.over()
-	case CutAfter, ResetAfter:
-		c.finishUnheard(point, rest)
-	case HalfClose:
-		if tcp, ok := c.client.(*net.TCPConn); ok {
-			_ = tcp.CloseWrite()
+		sent = m.at
+		if !c.act(point, b.bytes[sent:]) {
+			return false
 		}
-		select {
-		case <-c.clientGone:
-		case <-c.closed:
-		}
-		c.close()
-		point.over()
-	case Orphan:
-		_ = c.client.Close()
-		select {
-		case <-point.resumed:
-			c.finishUnheard(point, rest)
-		case <-c.closed:
-			point.over()
-		}
-	default:
-		c.close()
-		point.over()
 	}
-	return false
+	return c.send(b.bytes[sent:])
 }
 
-// finishUnheard sends the rest of a batch, and leaves it to writeClient to cut the connection at its answer.
-func (c *connection) finishUnheard(point *Point, rest []byte) {
-	c.dropping.Store(point)
-	if _, err := c.server.Write(rest); err != nil {
+func (c *connection) send(bytes []byte) bool {
+	if _, err := c.server.Write(bytes); err != nil {
 		c.close()
+		return false
 	}
-	select {
-	case <-c.closed: // perhaps before writeClient could see the point
-		point.over()
-	default:
-	}
+	return true
 }
 
 // readServer takes whatever the server sends.
@@ -226,32 +181,19 @@ func (c *connection) readServer(answers chan<- batch) {
 func (c *connection) writeClient(answers <-chan batch) {
 	defer func() {
 		c.close()
-		if point := c.dropping.Load(); point != nil {
+		if point := c.after.Load(); point != nil {
 			point.over()
 		}
 	}()
 	var line pace
 	for b := range answers {
 		line.until(b.due)
-		settled := false
-		for at := 0; at < len(b.bytes); {
-			m, complete, err := messageAt(b.bytes, at)
-			if err != nil || !complete {
-				return // cannot be: the inbox hands on whole messages
+		settled := c.note(b)
+		if point := c.after.Load(); point != nil {
+			if !c.actAfter(point, b, settled) {
+				return
 			}
-			if c.proxy.record.answered(c, m) {
-				settled = true
-			}
-			at = m.end
-		}
-		if point := c.dropping.Load(); point != nil {
-			if !settled {
-				continue
-			}
-			if point.action == ResetAfter {
-				c.reset()
-			}
-			return
+			continue
 		}
 		if _, err := c.client.Write(b.bytes); err != nil {
 			// The client is gone. Its end goes to the server by the other direction; what is on its way there is delivered.
@@ -260,4 +202,19 @@ func (c *connection) writeClient(answers <-chan batch) {
 			return
 		}
 	}
+}
+
+// note records an answer. It returns whether the server owes the client nothing any more.
+func (c *connection) note(b batch) (settled bool) {
+	for at := 0; at < len(b.bytes); {
+		m, complete, err := messageAt(b.bytes, at)
+		if err != nil || !complete {
+			return false // cannot be: the inbox hands on whole messages
+		}
+		if c.proxy.record.answered(c, m) {
+			settled = true
+		}
+		at = m.end
+	}
+	return settled
 }

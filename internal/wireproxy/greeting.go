@@ -8,11 +8,20 @@ import (
 	"time"
 )
 
-// The codes in the place of a protocol version that ask for encryption.
+// The codes in the place of a protocol version that ask for something else than a session.
 const (
-	sslRequest = 80877103
-	gssRequest = 80877104
+	cancelRequest = 80877102
+	sslRequest    = 80877103
+	gssRequest    = 80877104
 )
+
+// cancels returns the backend that a client's first message asks to cancel, or 0.
+func cancels(start []byte) uint32 {
+	if len(start) < 12 || binary.BigEndian.Uint32(start[4:]) != cancelRequest {
+		return 0
+	}
+	return binary.BigEndian.Uint32(start[8:])
+}
 
 // greet reads what a client begins with, declines encryption, and returns the message for the server: a start-up message, or
 // a cancel request, which is the whole of its connection.

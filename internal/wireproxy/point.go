@@ -8,12 +8,15 @@ import (
 
 // Action is what happens at a [Point]. Before means that the statement never reaches the server, though what the client sent
 // ahead of it in the same pipeline does; after, that the server has executed and answered everything up to the Sync, and that
-// the client gets none of the answer.
+// the client gets none of the answer (with StopAfter: not yet).
 type Action int
 
 const (
 	// Stop holds the statement back until [Point.Resume]. If the client ends in the meantime the statement is not sent.
 	Stop Action = iota + 1
+	// StopAfter lets the server execute the statement and holds its answer back until [Point.Resume]. If the client ends in the
+	// meantime it is the server that gets to know. The point is reached when the answer is there.
+	StopAfter
 	// CutBefore closes both connections before the statement.
 	CutBefore
 	// CutAfter closes both connections after the statement.
@@ -26,7 +29,8 @@ const (
 	// notices nothing until the client closes.
 	HalfClose
 	// Orphan closes the client's connection and holds the statement back, as a slow line does whose sender has given up. On
-	// [Point.Resume] it reaches the server all the same, with what followed it up to the Sync.
+	// [Point.Resume] it reaches the server all the same, with what followed it up to the Sync. A cancel request of the
+	// client's, which pgx sends when its connection breaks, does not.
 	Orphan
 )
 
@@ -61,10 +65,10 @@ func Number(n int) func(Statement) bool {
 	return func(s Statement) bool { return s.Number == n }
 }
 
-// Reached is closed when a statement has come to the point.
+// Reached is closed when a statement has come to the point, or with StopAfter, its answer.
 func (p *Point) Reached() <-chan struct{} { return p.reached }
 
-// Done is closed when the action is over: the connection is cut, or the statement was let go after a Stop.
+// Done is closed when the action is over: the connection is cut, or what was stopped was let go.
 func (p *Point) Done() <-chan struct{} { return p.done }
 
 // Statement is the one that has come to the point. Call it after Reached.
@@ -73,7 +77,7 @@ func (p *Point) Statement() Statement {
 	return p.statement
 }
 
-// Resume lets the statement go after a Stop or an Orphan. It may be called before the point is reached, and again.
+// Resume ends a Stop, a StopAfter or an Orphan. It may be called before the point is reached, and again.
 func (p *Point) Resume() { p.resume.Do(func() { close(p.resumed) }) }
 
 // over closes Done.
@@ -108,6 +112,8 @@ func (ps *points) take(s Statement) *Point {
 	ps.waiting = slices.Delete(ps.waiting, at, at+1)
 	ps.some.Store(len(ps.waiting) > 0)
 	point.statement = s
-	close(point.reached)
+	if point.action != StopAfter {
+		close(point.reached)
+	}
 	return point
 }

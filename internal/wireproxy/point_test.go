@@ -111,6 +111,42 @@ func TestAStatementWhoseClientDiesWhileItIsStoppedIsNeverSent(t *testing.T) {
 	assert.Zero(t, l.effects("stopped"))
 }
 
+func TestAnAnswerIsHeldBackAfterItsStatementWasExecuted(t *testing.T) {
+	t.Parallel()
+	l := newLine(t, wireproxy.Config{})
+	conn := l.connect()
+	point := l.proxy.At(wireproxy.Statement.Commits, wireproxy.StopAfter)
+	committed := make(chan error, 1)
+	go func() { committed <- l.commit(conn, "held") }()
+	l.await("the answer is there", point.Reached())
+
+	assert.Equal(t, 1, l.effects("held"))
+	select {
+	case err := <-committed:
+		t.Fatalf("the client has its answer already: %v", err)
+	default:
+	}
+	point.Resume()
+	require.NoError(t, <-committed)
+	l.await("the point is done", point.Done())
+	require.NoError(t, l.commit(conn, "afterwards"), "the connection goes on")
+}
+
+func TestAClientThatDiesWhileItsAnswerIsHeldTakesItsBackendWithIt(t *testing.T) {
+	t.Parallel()
+	l := newLine(t, wireproxy.Config{})
+	conn := l.connect()
+	point := l.proxy.At(wireproxy.Statement.Commits, wireproxy.StopAfter)
+	go func() { _ = l.commit(conn, "held") }()
+	l.await("the answer is there", point.Reached())
+
+	require.NoError(t, conn.PgConn().Conn().Close())
+
+	l.await("the point is done", point.Done())
+	l.eventually("the backend ends", "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", point.Statement().Backend)
+	assert.Equal(t, 1, l.effects("held"))
+}
+
 func TestPointsAreTakenInTheOrderOfTheirMaking(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, wireproxy.Config{})
@@ -133,7 +169,7 @@ func TestPointsAreTakenInTheOrderOfTheirMaking(t *testing.T) {
 
 func TestClosingTheProxyEndsWhatIsStopped(t *testing.T) {
 	t.Parallel()
-	for _, action := range []wireproxy.Action{wireproxy.Stop, wireproxy.HalfClose, wireproxy.Orphan} {
+	for _, action := range []wireproxy.Action{wireproxy.Stop, wireproxy.HalfClose, wireproxy.Orphan, wireproxy.StopAfter} {
 		l := newLine(t, wireproxy.Config{})
 		conn := l.connect()
 		point := l.proxy.At(wireproxy.Statement.Commits, action)
@@ -145,6 +181,10 @@ func TestClosingTheProxyEndsWhatIsStopped(t *testing.T) {
 
 		require.Error(t, <-committed)
 		l.await("the point is done", point.Done())
-		assert.Zero(t, l.effects("stopped"))
+		want := 0
+		if action == wireproxy.StopAfter {
+			want = 1
+		}
+		assert.Equal(t, want, l.effects("stopped"))
 	}
 }

@@ -154,6 +154,9 @@ func (p *Proxy) dial(client net.Conn) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.record.isOrphan(cancels(start)) {
+		return nil, errors.New("wireproxy: the line to this backend is down")
+	}
 	server, err := net.DialTimeout("tcp", p.upstream, 10*time.Second)
 	if err != nil {
 		return nil, err

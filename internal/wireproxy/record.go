@@ -16,6 +16,7 @@ type record struct {
 	statements []Statement
 	inUse      int
 	peak       int
+	orphans    map[uint32]bool // backends whose clients cannot reach them any more
 }
 
 // talk is how far a connection's client and server are in their conversation.
@@ -146,6 +147,21 @@ func (r *record) use(c *connection) {
 	}
 	r.inUse++
 	r.peak = max(r.peak, r.inUse)
+}
+
+func (r *record) orphan(backend uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.orphans == nil {
+		r.orphans = map[uint32]bool{}
+	}
+	r.orphans[backend] = true
+}
+
+func (r *record) isOrphan(backend uint32) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.orphans[backend]
 }
 
 // gone takes a connection that has ended out of the count.
