@@ -53,6 +53,13 @@ func TestASummaryOfAModule(t *testing.T) {
 			contains: []string{"boom", "goroutine"},
 		},
 		{
+			name:     "a timeout shows the stacks",
+			source:   `func TestA(t *testing.T) { t.Parallel(); select {} }; func TestB(t *testing.T) { t.Parallel() }`,
+			wantCode: 1,
+			wantLast: "1 passed, 1 failed, 0 skipped",
+			contains: []string{"panic: test timed out", "running tests:", "m.TestA("},
+		},
+		{
 			name:     "an exit in the middle is a failure",
 			source:   `func TestA(t *testing.T) { println("going"); os.Exit(3) }`,
 			wantCode: 1,
@@ -76,7 +83,7 @@ func TestASummaryOfAModule(t *testing.T) {
 			t.Chdir(dir)
 			var stdout, stderr bytes.Buffer
 
-			code := run([]string{"./..."}, &stdout, &stderr)
+			code := run([]string{"-timeout=3s", "./..."}, &stdout, &stderr)
 
 			output := stdout.String()
 			assert.Equal(t, test.wantCode, code, "%s%s", output, stderr.String())

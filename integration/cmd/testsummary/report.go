@@ -71,10 +71,7 @@ func (r *report) add(e event) {
 	of := test{e.Package, e.Test}
 	switch e.Action {
 	case "output":
-		if r.output[of] == nil {
-			r.output[of] = &strings.Builder{}
-		}
-		r.output[of].WriteString(e.Output)
+		r.keep(of, e.Output)
 	case "build-output":
 		fmt.Fprint(r.out, e.Output)
 	case "pass", "fail", "skip":
@@ -90,6 +87,7 @@ func (r *report) endTest(action string, of test) {
 	switch action {
 	case "pass":
 		r.passed++
+		r.keep(test{pkg: of.pkg}, r.afterPass(of))
 	case "skip":
 		r.skips = append(r.skips, skip{of, r.reasonOf(of)})
 	case "fail":
@@ -98,6 +96,24 @@ func (r *report) endTest(action string, of test) {
 		fmt.Fprint(r.out, r.text(of))
 	}
 	delete(r.output, of)
+}
+
+func (r *report) keep(of test, output string) {
+	if output == "" {
+		return
+	}
+	if r.output[of] == nil {
+		r.output[of] = &strings.Builder{}
+	}
+	r.output[of].WriteString(output)
+}
+
+// afterPass is what go test took for a test's output although the test had passed: the stacks of a timeout, say, that
+// another test is to blame for.
+func (r *report) afterPass(of test) string {
+	_, after, _ := strings.Cut(r.text(of), "--- PASS: "+of.name+" ")
+	_, after, _ = strings.Cut(after, "\n")
+	return after
 }
 
 func (r *report) endPackage(e event) {
