@@ -71,6 +71,24 @@ func TestAnOrphanedCommitHappensAfterItsClientHasGone(t *testing.T) {
 	assert.Equal(t, 1, l.effects("orphaned"))
 }
 
+func TestAnOrphanCannotBeCancelledByTheClientThatLostIt(t *testing.T) {
+	t.Parallel()
+	l := newLine(t, wireproxy.Config{})
+	conn := l.connect(mode(pgx.QueryExecModeExec))
+	require.NoError(t, exec("BEGIN")(l, l.past))
+	require.NoError(t, exec("LOCK TABLE effects")(l, l.past))
+	point := l.proxy.At(func(s wireproxy.Statement) bool { return strings.HasPrefix(s.SQL, "INSERT") }, wireproxy.Orphan)
+	require.Error(t, l.commit(conn, "orphaned"))
+	point.Resume()
+	l.eventually("the INSERT waits", "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)", point.Statement().Backend)
+
+	_ = conn.PgConn().CancelRequest(l.ctx)
+
+	require.NoError(t, exec("COMMIT")(l, l.past))
+	l.await("the point is done", point.Done())
+	assert.Equal(t, 1, l.effects("orphaned"))
+}
+
 func TestAStoppedStatementWaitsAtTheProxyInsideItsPipeline(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, wireproxy.Config{})
