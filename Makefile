@@ -2,8 +2,8 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Every module of the repository, as folders: . ./bench ./integration …
-MODULES := $(sort $(patsubst %/,%,$(dir $(shell find . -name go.mod -not -path './.git/*'))))
+# Every module of the repository, as folders: . ./examples/payments …
+MODULES := $(shell sed -nE 's/^[[:space:]]+(\.[^[:space:]]*)$$/\1/p' go.work)
 PACKAGES := $(addsuffix /...,$(MODULES))
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
