@@ -26,6 +26,7 @@ const (
 	CodeTransactionEnded    Code = "transaction-ended"
 	CodeRecordUnreadable    Code = "record-unreadable"
 	CodeNested              Code = "nested"
+	CodeInternal            Code = "internal"
 )
 
 // KeyAction tells a client what to do with its idempotency key when it sends the request again.
@@ -78,6 +79,8 @@ var meanings = map[Code]meaning{
 		"The response kept for this idempotency key cannot be read. The operation was not repeated.", false, Reuse, 0},
 	CodeNested: {http.StatusInternalServerError, "Nested idempotency",
 		"A protected operation was started inside another one. Nothing of the inner one was run.", false, Reuse, 0},
+	CodeInternal: {http.StatusInternalServerError, "Internal error",
+		"The operation failed and was rolled back.", false, Reuse, 0},
 }
 
 // Status returns the HTTP status that the code is answered with.
@@ -96,7 +99,7 @@ func (c Code) meaning() meaning {
 	if m, ok := meanings[c]; ok {
 		return m
 	}
-	return meaning{http.StatusInternalServerError, "Internal error", "The operation failed.", false, Reuse, 0}
+	return meanings[CodeInternal]
 }
 
 // Error is the one error type of this library. errors.Is matches it to a sentinel by its code.
@@ -127,6 +130,7 @@ var (
 	ErrTransactionEnded    = sentinel(CodeTransactionEnded)
 	ErrRecordUnreadable    = sentinel(CodeRecordUnreadable)
 	ErrNested              = sentinel(CodeNested)
+	ErrInternal            = sentinel(CodeInternal)
 )
 
 func sentinel(c Code) *Error {
@@ -167,12 +171,11 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Code == e.Code
 }
 
-// AsError returns err as an *Error. An error of another type, which a store should not have returned, becomes
-// [ErrStoreUnavailable] with err as its cause.
+// AsError returns err as an *Error. An error of another type becomes [ErrInternal] with err as its cause.
 func AsError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {
 		return e
 	}
-	return ErrStoreUnavailable.Because(err)
+	return ErrInternal.Because(err)
 }

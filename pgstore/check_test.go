@@ -37,6 +37,7 @@ func TestCheckSaysWhatToDo(t *testing.T) {
 				return
 			}
 			require.ErrorContains(t, err, c.want)
+			require.ErrorIs(t, err, pgstore.ErrNotMigrated)
 			_, err = w.run(pays(201))
 			require.ErrorIs(t, err, idempotency.ErrStoreUnavailable)
 			require.Equal(t, 0, w.effects(), "the handler ran without a table to store its response in")

@@ -200,15 +200,18 @@ func refusedBy(err error) error {
 	return idempotency.ErrStoreUnavailable.Because(explained(err))
 }
 
+// ErrNotMigrated is in the errors that running the migrations cures.
+var ErrNotMigrated = errors.New("pgstore: the database is not migrated")
+
 // explained says what to do about the errors that have one remedy.
 func explained(err error) error {
 	var server *pgconn.PgError
 	if errors.As(err, &server) {
 		switch server.Code {
 		case "42P01", "3F000":
-			return fmt.Errorf("pgstore: the table idempotency_keys is not there: run the goose migrations of package migrations: %w", err)
+			return fmt.Errorf("%w: the table idempotency_keys is not there: run the goose migrations of package migrations: %w", ErrNotMigrated, err)
 		case "42703":
-			return fmt.Errorf("pgstore: the table idempotency_keys lacks a column: run the goose migrations of package migrations up to the newest: %w", err)
+			return fmt.Errorf("%w: the table idempotency_keys lacks a column: run the goose migrations of package migrations up to the newest: %w", ErrNotMigrated, err)
 		case "42501":
 			return fmt.Errorf("pgstore: the role may not use the table idempotency_keys: grant it SELECT, INSERT, UPDATE and DELETE: %w", err)
 		}

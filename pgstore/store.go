@@ -14,8 +14,9 @@ import (
 
 // Config configures a [Store]. The zero value works; [NewWithConfig] copies it.
 type Config struct {
-	// Schema is where the table idempotency_keys is. Default: the search_path decides. Stores that name the same schema
-	// share their keys; a store that names none does not exclude one that does, so name it everywhere or nowhere.
+	// Schema is where the table idempotency_keys is. Default: the search_path decides. Name it where one database has
+	// several such tables: advisory locks belong to the database, and without a name the tables' equal keys turn each
+	// other away. Name it in all processes or in none: the lock of a key is another one with the name than without.
 	Schema string
 	// Isolation is the isolation level of the handler's transaction. Default: READ COMMITTED, whatever the server's own
 	// default is. Under the others a duplicate can run the handler too; the primary key still lets one of them commit.

@@ -24,7 +24,7 @@ type Problem struct {
 }
 
 // WriteProblem answers with err as application/problem+json, and with Retry-After where waiting helps. The cause in err stays
-// out of it. An error that is no *idempotency.Error is answered as store-unavailable.
+// out of it. An error that is no *idempotency.Error is answered as internal.
 func WriteProblem(w http.ResponseWriter, err error) {
 	e := idempotency.AsError(err)
 	header := w.Header()

@@ -17,7 +17,7 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 		return nil, nil
 	}
 	if r.ContentLength > int64(limit) {
-		return nil, idempotency.ErrRequestTooLarge
+		return nil, tooLarge(r)
 	}
 	// What the client claims is believed up to 64 KiB, and then only as it arrives. One byte more finds the end.
 	body := make([]byte, 0, max(min(r.ContentLength, 64<<10), 511)+1)
@@ -26,11 +26,11 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 		body = body[:len(body)+n]
 		switch {
 		case len(body) > limit:
-			return nil, idempotency.ErrRequestTooLarge
+			return nil, tooLarge(r)
 		case errors.Is(err, io.EOF):
 			return body, nil
 		case err != nil:
-			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			if outer := (*http.MaxBytesError)(nil); errors.As(err, &outer) {
 				return nil, idempotency.ErrRequestTooLarge.Because(err)
 			}
 			return nil, idempotency.ErrRequestUnreadable.Because(err)
@@ -39,6 +39,18 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 			body = append(body, 0)[:len(body)]
 		}
 	}
+}
+
+// drained is how much of a body that is too large is read all the same. A server that closes a connection while the client is
+// still sending resets it, and the client sees that instead of the answer.
+const drained = 16 << 20
+
+func tooLarge(r *http.Request) error {
+	_, err := io.CopyN(io.Discard, r.Body, drained)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return idempotency.ErrRequestTooLarge.Because(err)
+	}
+	return idempotency.ErrRequestTooLarge
 }
 
 // buffered is a body that was read already.
