@@ -67,6 +67,13 @@ func (e *Engine) Run(ctx context.Context, request Request, handler Handler) (Res
 		return Result{}, ErrNested
 	}
 	call := call{Engine: e, request: request, handler: handler, started: started}
+	if e.recent.has(request.Key) {
+		if record, err := e.store.Lookup(ctx, request.Key); err != nil {
+			return Result{}, call.failed(ctx, err)
+		} else if record != nil {
+			return call.replay(ctx, record)
+		}
+	}
 	for {
 		f, leader := e.flights.join(request.Key)
 		if leader {
@@ -181,11 +188,6 @@ func (c *call) left() time.Duration { return c.config.Wait - time.Since(c.starte
 // claim asks the store for the key, again and again while another process works on it and the request may wait. No
 // connection is held between two asks.
 func (c *call) claim(ctx context.Context) (Attempt, *Record, error) {
-	if c.recent.has(c.request.Key) {
-		if record, err := c.store.Lookup(ctx, c.request.Key); record != nil || err != nil {
-			return nil, record, err
-		}
-	}
 	for pause := 2 * time.Millisecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
 		attempt, record, err := c.store.Claim(ctx, c.request.Key)
 		left := c.left()
@@ -240,13 +242,11 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 	// The client's context ends with the client. What has begun is finished and stored all the same, and the retry is a
 	// replay: neither the handler nor the commit may see that context.
 	detached := context.WithoutCancel(ctx)
-	bounded, cancel := context.WithTimeout(detached, c.config.HandlerTimeout)
-	defer cancel()
-	run := &run{Context: bounded}
+	run := newRun(detached, c.config.HandlerTimeout)
 
 	returned := false
 	defer func() {
-		run.over.Store(true)
+		run.end()
 		if !returned { // a panic, or runtime.Goexit
 			_ = attempt.Release(detached)
 			c.observe(detached, Released, 0, nil)

@@ -39,10 +39,10 @@ type Policy func(response Response, err error) Outcome
 // Stripe keeps 500s too; since here everything that a failed handler wrote to the database is rolled back, running it
 // again is safe, and better for the client than an error for a day.
 func DefaultPolicy(response Response, err error) Outcome {
-	if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
-		return Refuse
-	}
 	if err != nil {
+		if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
+			return Refuse
+		}
 		return Release
 	}
 	switch response.Status {

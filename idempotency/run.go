@@ -2,26 +2,73 @@ package idempotency
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
+	"time"
 )
 
-// run marks the context of a running handler, so that a claim inside it is refused: two handlers that nest each other's
-// keys in different orders would wait for each other. What outlives the handler is not inside it any more.
+// run is the context of a running handler: it carries the values of the request's context, does not end with it, and has a
+// bound of its own. It also marks what happens inside a handler, so that a claim there is refused: two handlers that nest
+// each other's keys in different orders would wait for each other.
+//
+// The timer and the channel of a context cost more than the rest of a replay or of a handler in memory; they are made when
+// somebody asks for them.
 type run struct {
-	context.Context
-	over atomic.Bool
+	outer    context.Context // never cancelled
+	deadline time.Time
+
+	mu     sync.Mutex
+	inner  context.Context // nil until somebody asks
+	cancel context.CancelFunc
+	over   bool
 }
 
 type runKey struct{}
+
+func newRun(detached context.Context, bound time.Duration) *run {
+	return &run{outer: detached, deadline: time.Now().Add(bound)}
+}
+
+// running reports whether ctx is inside a handler. What outlives the handler is not inside it any more.
+func running(ctx context.Context) bool {
+	r, ok := ctx.Value(runKey{}).(*run)
+	if !ok {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.over
+}
+
+// end cancels the context.
+func (r *run) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	if r.cancel != nil {
+		r.cancel()
+	}
+}
+
+func (r *run) context() context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.inner == nil {
+		r.inner, r.cancel = context.WithDeadline(r.outer, r.deadline)
+		if r.over {
+			r.cancel()
+		}
+	}
+	return r.inner
+}
+
+func (r *run) Deadline() (time.Time, bool) { return r.deadline, true }
+func (r *run) Done() <-chan struct{}       { return r.context().Done() }
+func (r *run) Err() error                  { return r.context().Err() }
 
 func (r *run) Value(key any) any {
 	if key == (runKey{}) {
 		return r
 	}
-	return r.Context.Value(key)
-}
-
-func running(ctx context.Context) bool {
-	r, ok := ctx.Value(runKey{}).(*run)
-	return ok && !r.over.Load()
+	// Not from outer, whichever key it is: package context finds the context that cancels another one by a key, too.
+	return r.context().Value(key)
 }

@@ -85,7 +85,7 @@ func (s *Store) Claim(ctx context.Context, key idempotency.Key) (idempotency.Att
 	if s.bytes >= s.config.MaxBytes {
 		return nil, nil, errFull
 	}
-	a := &attempt{store: s, key: key}
+	a := &attempt{kept: kept{key: key}, store: s}
 	s.working[key] = a
 	return a, nil, nil
 }
@@ -135,10 +135,10 @@ func (s *Store) keep(k *kept) {
 	s.bytes += k.size()
 }
 
-// attempt is the exclusive work on one key.
+// attempt is the exclusive work on one key, and becomes what is kept of it.
 type attempt struct {
+	kept
 	store   *Store
-	key     idempotency.Key
 	keyless bool
 	over    bool
 }
@@ -155,7 +155,8 @@ func (a *attempt) Complete(_ context.Context, record *idempotency.Record, retent
 		return idempotency.Settled{}, err
 	}
 	if !a.keyless {
-		s.keep(&kept{key: a.key, record: record, expires: s.config.Now().Add(retention)})
+		a.record, a.expires = record, s.config.Now().Add(retention)
+		s.keep(&a.kept)
 	}
 	return idempotency.Settled{Record: record}, nil
 }

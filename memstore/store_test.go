@@ -17,7 +17,9 @@ import (
 // clock is a clock that is moved by hand.
 type clock struct{ ahead atomic.Int64 }
 
-func (c *clock) now() time.Time { return time.Unix(1_700_000_000, 0).Add(time.Duration(c.ahead.Load())) }
+func (c *clock) now() time.Time {
+	return time.Unix(1_700_000_000, 0).Add(time.Duration(c.ahead.Load()))
+}
 
 func TestStoreConforms(t *testing.T) {
 	t.Parallel()

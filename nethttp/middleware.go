@@ -66,33 +66,23 @@ func Middleware(engine *idempotency.Engine, config Config) (func(http.Handler) h
 		return nil, fmt.Errorf("nethttp: %w", err)
 	}
 	return func(next http.Handler) http.Handler {
-		return &protected{rules: rules, scope: config.Scope, key: config.Key, next: next}
+		run := func(recorder *httpidem.Recorder, r *http.Request) error {
+			next.ServeHTTP(recorder, r)
+			return nil
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !rules.Protects(r.Method) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			call := httpidem.Call{Writer: w, Request: r, Next: run}
+			call.Scope, call.ScopeErr = config.Scope(r)
+			if config.Key != nil {
+				call.Key = func(body []byte) (string, error) { return config.Key(r, body) }
+			}
+			_ = rules.Serve(call) // run returns no error
+		})
 	}, nil
-}
-
-type protected struct {
-	rules *httpidem.Rules
-	scope func(r *http.Request) (string, error)
-	key   func(r *http.Request, body []byte) (string, error)
-	next  http.Handler
-}
-
-func (p *protected) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !p.rules.Protects(r.Method) {
-		p.next.ServeHTTP(w, r)
-		return
-	}
-	call := httpidem.Call{Writer: w, Request: r, Next: p.run}
-	call.Scope, call.ScopeErr = p.scope(r)
-	if p.key != nil {
-		call.Key = func(body []byte) (string, error) { return p.key(r, body) }
-	}
-	_ = p.rules.Serve(call) // run returns no error
-}
-
-func (p *protected) run(recorder *httpidem.Recorder, r *http.Request) error {
-	p.next.ServeHTTP(recorder, r)
-	return nil
 }
 
 // SharedScope is a Config.Scope for services in which all callers share their keys: one caller can then be answered with

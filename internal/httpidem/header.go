@@ -1,6 +1,7 @@
 package httpidem
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -73,15 +74,14 @@ func cleanValue(value string) string {
 }
 
 // DecodeHeader calls set for each stored header. It is strict: what it does not understand, or what could end a header
-// early, is an error, and then set may have been called already.
+// early, is an error, and then set was not called at all.
 func DecodeHeader(stored []byte, set func(name, value string)) error {
-	rest := string(stored)
-	for rest != "" {
-		line, after, ended := strings.Cut(rest, "\r\n")
-		name, value, found := strings.Cut(line, ": ")
+	text := string(stored)
+	for rest := text; rest != ""; {
+		name, value, after, err := cutHeader(rest)
 		switch {
-		case !ended || !found:
-			return errors.New("a stored header is not of the form \"Name: value\", each on a line")
+		case err != nil:
+			return err
 		case !validName(name) || name != http.CanonicalHeaderKey(name):
 			return errors.New("a stored header has an invalid name")
 		case slices.Contains(neverReplayed, name):
@@ -89,10 +89,23 @@ func DecodeHeader(stored []byte, set func(name, value string)) error {
 		case !validValue(value):
 			return fmt.Errorf("the stored header %s has a line break or a control character in it", name)
 		}
-		set(name, value)
 		rest = after
 	}
+	for rest := text; rest != ""; {
+		var name, value string
+		name, value, rest, _ = cutHeader(rest)
+		set(name, value)
+	}
 	return nil
+}
+
+func cutHeader(text string) (name, value, rest string, err error) {
+	line, rest, ended := strings.Cut(text, "\r\n")
+	name, value, found := strings.Cut(line, ": ")
+	if !ended || !found {
+		return "", "", "", errors.New(`a stored header is not of the form "Name: value", each on a line`)
+	}
+	return name, value, rest, nil
 }
 
 func validName(name string) bool {
@@ -110,12 +123,25 @@ func validValue(value string) bool {
 	return true
 }
 
-// readable checks a stored response before any of it is sent, and puts its headers into header.
+// readable checks a stored response before any of it is sent, and puts its headers into header, in place of those that are
+// there.
 func readable(response idempotency.Response, header http.Header) error {
 	if response.Status < 200 || response.Status > 599 {
 		return idempotency.ErrRecordUnreadable.Because(fmt.Errorf("the stored status is %d", response.Status))
 	}
-	if err := DecodeHeader(response.Header, func(name, value string) { header[name] = append(header[name], value) }); err != nil {
+	previous := ""
+	values := make([]string, 0, bytes.Count(response.Header, []byte("\n")))
+	err := DecodeHeader(response.Header, func(name, value string) {
+		values = append(values, value)
+		if last := len(values) - 1; name == previous { // stored one after the other
+			n := len(header[name])
+			header[name] = values[last-n : last+1 : last+1]
+		} else {
+			header[name] = values[last : last+1 : last+1]
+		}
+		previous = name
+	})
+	if err != nil {
 		return idempotency.ErrRecordUnreadable.Because(err)
 	}
 	return nil

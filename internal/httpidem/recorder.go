@@ -26,16 +26,26 @@ type Recorder struct {
 	body    []byte
 	limit   int
 	tooMuch bool
+	request buffered // the request's body, for the handler
 }
 
 // NewRecorder returns a Recorder in front of w, for a body of at most limit bytes.
 func NewRecorder(w http.ResponseWriter, limit int) *Recorder {
-	rec := &Recorder{to: w, limit: limit}
+	r := &Recorder{to: w, limit: limit}
 	if outer := w.Header(); len(outer) > 0 {
-		rec.before = outer.Clone()
+		r.before = outer.Clone()
 	}
-	rec.Reset()
-	return rec
+	r.begin()
+	return r
+}
+
+func (r *Recorder) begin() {
+	if r.before == nil {
+		r.header = make(http.Header)
+	} else {
+		r.header = r.before.Clone()
+	}
+	r.status, r.body, r.tooMuch = 0, nil, false
 }
 
 // Reset forgets what was recorded, and gives the outer header back the state that it had.
@@ -43,11 +53,7 @@ func (r *Recorder) Reset() {
 	outer := r.to.Header()
 	clear(outer)
 	maps.Copy(outer, r.before)
-	r.header = make(http.Header, 4)
-	if r.before != nil {
-		r.header = r.before.Clone()
-	}
-	r.status, r.body, r.tooMuch = 0, nil, false
+	r.begin()
 }
 
 // Header returns the header that the handler writes to: it begins with what the outer middleware had set.

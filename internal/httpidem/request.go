@@ -58,15 +58,19 @@ type buffered struct{ bytes.Reader }
 
 func (*buffered) Close() error { return nil }
 
-// parts are what makes a request what it is, beside its body: method, path, query, media type, and the chosen headers.
-func (r *Rules) parts(request *http.Request) []string {
-	parts := make([]string, 0, 8)
-	parts = append(parts, request.Method, request.URL.EscapedPath(), request.URL.RawQuery, mediaType(request.Header.Get("Content-Type")))
-	for _, name := range r.options.FingerprintHeaders {
-		parts = append(parts, name)
-		parts = append(parts, request.Header[name]...)
+// parts are what makes a request what it is, beside its body: method, path, query, media type; and, all of it in more, the
+// chosen headers where there are any.
+func parts(r *http.Request, headers []string) (first [4]string, more []string) {
+	first = [4]string{r.Method, r.URL.EscapedPath(), r.URL.RawQuery, mediaType(r.Header.Get("Content-Type"))}
+	if len(headers) == 0 {
+		return first, nil
 	}
-	return parts
+	more = append(more, first[:]...)
+	for _, name := range headers {
+		more = append(more, name)
+		more = append(more, r.Header[name]...)
+	}
+	return first, more
 }
 
 // mediaType returns a Content-Type without its parameters: another charset or boundary shows in the body if it matters.

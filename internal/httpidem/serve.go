@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 
 	"github.com/onlyonce/onlyonce/idempotency"
 )
@@ -24,140 +25,168 @@ type Call struct {
 // Serve answers a call: with the stored response, by running the handler, or with a problem. Not a byte goes to the client
 // before the outcome is settled. An error that it returns is the handler's own, for the adapter's framework to answer.
 func (r *Rules) Serve(call Call) error {
-	request, keyed, err := r.request(call)
+	x := exchanges.Get().(*exchange)
+	x.rules, x.call = r, call
+	err := x.serve()
+	*x = exchange{handle: x.handle, matches: x.matches} // not after a panic: then it is not used again
+	exchanges.Put(x)
+	return err
+}
+
+// exchange is a call on its way. It is used again for another call, and so are the two functions bound to it, which the engine
+// forgets when Run returns. What the handler gets to see is not: a handler may keep it.
+type exchange struct {
+	rules    *Rules
+	call     Call
+	in       idempotency.Request
+	body     []byte
+	parts    [4]string
+	more     []string // with FingerprintHeaders
+	recorder *Recorder
+
+	handle  idempotency.Handler
+	matches func(idempotency.Fingerprint) bool
+}
+
+var exchanges = sync.Pool{New: func() any {
+	x := &exchange{}
+	x.handle, x.matches = x.run, x.sameRequest
+	return x
+}}
+
+func (x *exchange) serve() error {
+	keyed, err := x.read()
 	if err != nil {
-		r.problem(call, err)
+		x.problem(err)
 		return nil
 	}
-	recorder := NewRecorder(call.Writer, r.engine.MaxResponseBytes())
 	sent := false
 	defer func() {
-		if !sent {
-			recorder.Reset() // a panic: what the handler set must not be in the answer to it
+		if !sent && x.recorder != nil {
+			x.recorder.Reset() // a panic: what the handler set must not be in the answer to it
 		}
 	}()
-	runs := 0
-	handler := func(ctx context.Context) (idempotency.Response, error) {
-		if runs++; runs > 1 {
-			recorder.Reset()
-		}
-		inner := call.Request.WithContext(ctx)
-		if request.body != nil {
-			body := &buffered{}
-			body.Reset(request.body)
-			inner.Body, inner.ContentLength, inner.TransferEncoding = body, int64(len(request.body)), nil
-		}
-		if err := call.Next(recorder, inner); err != nil {
-			return idempotency.Response{}, err
-		}
-		return recorder.Response(r.replay)
-	}
 	var result idempotency.Result
 	if keyed {
-		result, err = r.engine.Run(call.Request.Context(), request.Request, handler)
+		result, err = x.rules.engine.Run(x.call.Request.Context(), x.in, x.handle)
 	} else {
-		result, err = r.engine.RunWithoutKey(call.Request.Context(), handler)
-	}
-	switch {
-	case err != nil:
-		recorder.Reset()
-		sent = true
-		var own *idempotency.Error
-		if !errors.As(err, &own) {
-			return err
-		}
-		r.problem(call, own)
-		return nil
-	case result.Replayed:
-		recorder.Reset()
-		sent = true
-		r.replayTo(call, result.Response)
-		return nil
+		result, err = x.rules.engine.RunWithoutKey(x.call.Request.Context(), x.handle)
 	}
 	sent = true
-	recorder.Send()
-	return nil
+	if err == nil && !result.Replayed {
+		x.recorder.Send()
+		return nil
+	}
+	if x.recorder != nil {
+		x.recorder.Reset()
+	}
+	if err == nil {
+		x.replay(result.Response)
+		return nil
+	}
+	if own := (*idempotency.Error)(nil); errors.As(err, &own) {
+		x.problem(own)
+		return nil
+	}
+	return err
 }
 
-// incoming is a request that may be run.
-type incoming struct {
-	idempotency.Request
-	body []byte
+// run runs the handler, with a body to read and a response to write.
+func (x *exchange) run(ctx context.Context) (idempotency.Response, error) {
+	if x.recorder == nil {
+		x.recorder = NewRecorder(x.call.Writer, x.rules.engine.MaxResponseBytes())
+	} else {
+		x.recorder.Reset() // it is run again
+	}
+	request := x.call.Request.WithContext(ctx)
+	if x.body != nil {
+		x.recorder.request.Reset(x.body)
+		request.Body, request.ContentLength, request.TransferEncoding = &x.recorder.request, int64(len(x.body)), nil
+	}
+	if err := x.call.Next(x.recorder, request); err != nil {
+		return idempotency.Response{}, err
+	}
+	return x.recorder.Response(x.rules.replay)
 }
 
-// request reads the key, then the body: a request without a usable key is turned away before its body is taken.
-func (r *Rules) request(call Call) (in incoming, keyed bool, err error) {
+func (x *exchange) fingerprinted() []string {
+	if x.more != nil {
+		return x.more
+	}
+	return x.parts[:]
+}
+
+func (x *exchange) sameRequest(stored idempotency.Fingerprint) bool {
+	return x.rules.options.Fingerprinter.Matches(stored, x.body, x.fingerprinted()...)
+}
+
+// read reads the key, then the body: a request without a usable key is turned away before its body is taken.
+func (x *exchange) read() (keyed bool, err error) {
+	call, options := &x.call, &x.rules.options
 	if call.ScopeErr != nil {
-		if own := (*idempotency.Error)(nil); errors.As(call.ScopeErr, &own) {
-			return in, false, own
-		}
-		return in, false, idempotency.ErrScopeMissing.Because(call.ScopeErr)
+		return false, as(idempotency.ErrScopeMissing, call.ScopeErr)
 	}
 	key := ""
 	if call.Key == nil {
-		if key, err = r.headerKey(call.Request.Header); err == nil {
-			keyed = true
-		} else if !r.options.Optional || !errors.Is(err, idempotency.ErrKeyMissing) {
-			return in, false, err
+		key, err = x.rules.headerKey(call.Request.Header)
+		if err != nil && !(options.Optional && errors.Is(err, idempotency.ErrKeyMissing)) {
+			return false, err
 		}
 	}
-	if in.body, err = readBody(call.Request, r.options.MaxRequestBytes); err != nil {
-		return in, false, err
+	if x.body, err = readBody(call.Request, options.MaxRequestBytes); err != nil {
+		return false, err
 	}
 	if call.Key != nil {
-		if key, err = call.Key(in.body); err != nil {
-			if own := (*idempotency.Error)(nil); errors.As(err, &own) {
-				return in, false, own
-			}
-			return in, false, idempotency.ErrKeyInvalid.Because(err)
-		}
-		keyed = key != ""
-		if !keyed && !r.options.Optional {
-			return in, false, idempotency.ErrKeyMissing
+		if key, err = call.Key(x.body); err != nil {
+			return false, as(idempotency.ErrKeyInvalid, err)
 		}
 	}
-	if !keyed {
-		return in, false, nil
+	if key == "" {
+		if !options.Optional {
+			return false, idempotency.ErrKeyMissing
+		}
+		return false, nil
 	}
-	in.Key = idempotency.Key{Scope: call.Scope, Value: key}
-	if err := in.Key.Check(); err != nil {
-		return in, false, err
+	x.in.Key = idempotency.Key{Scope: call.Scope, Value: key}
+	if err := x.in.Key.Check(); err != nil {
+		return false, err
 	}
-	if r.options.Validate != nil {
-		if err := r.options.Validate(key); err != nil {
-			if own := (*idempotency.Error)(nil); errors.As(err, &own) {
-				return in, false, own
-			}
-			return in, false, idempotency.ErrKeyInvalid.Because(err)
+	if options.Validate != nil {
+		if err := options.Validate(key); err != nil {
+			return false, as(idempotency.ErrKeyInvalid, err)
 		}
 	}
-	parts := r.parts(call.Request)
-	in.Fingerprint = r.options.Fingerprinter.Sum(in.body, parts...)
-	body := in.body
-	in.Matches = func(stored idempotency.Fingerprint) bool {
-		return r.options.Fingerprinter.Matches(stored, body, parts...)
-	}
-	return in, true, nil
+	x.parts, x.more = parts(call.Request, options.FingerprintHeaders)
+	x.in.Fingerprint = options.Fingerprinter.Sum(x.body, x.fingerprinted()...)
+	x.in.Matches = x.matches
+	return true, nil
 }
 
-// replayTo sends a stored response.
-func (r *Rules) replayTo(call Call, response idempotency.Response) {
-	stored := make(http.Header, 4)
-	if err := readable(response, stored); err != nil {
-		r.problem(call, err)
+// as returns err if it is one of ours, and otherwise with it as the cause.
+func as(otherwise *idempotency.Error, err error) error {
+	if own := (*idempotency.Error)(nil); errors.As(err, &own) {
+		return own
+	}
+	return otherwise.Because(err)
+}
+
+// replay sends a stored response.
+func (x *exchange) replay(response idempotency.Response) {
+	header := x.call.Writer.Header()
+	if err := readable(response, header); err != nil {
+		x.problem(err)
 		return
 	}
-	header := call.Writer.Header()
-	for name, values := range stored {
-		header[name] = values
-	}
-	header[Replayed] = []string{"true"}
-	call.Writer.WriteHeader(response.Status)
+	header[Replayed] = replayed
+	x.call.Writer.WriteHeader(response.Status)
 	if len(response.Body) > 0 {
-		_, _ = call.Writer.Write(response.Body)
+		_, _ = x.call.Writer.Write(response.Body)
 	}
 }
 
-func (r *Rules) problem(call Call, err error) {
-	r.options.OnError(call.Writer, call.Request, idempotency.AsError(err))
+// replayed is shared by all replays. Whoever adds to a header's values gets a copy, since it has no room.
+var replayed = []string{"true"}
+
+func (x *exchange) problem(err error) {
+	x.rules.options.OnError(x.call.Writer, x.call.Request, idempotency.AsError(err))
 }
