@@ -1,0 +1,67 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/pgstore"
+)
+
+// settings are what a server is started with. They are handed to a process as JSON.
+type settings struct {
+	URL               string
+	Mode              pgx.QueryExecMode // 0: pgx's default
+	Connections       int               // 0: 4
+	Wait              time.Duration
+	IdleInTransaction time.Duration
+	Timeout           time.Duration
+	BehindPooler      bool
+}
+
+func (s settings) pool(ctx context.Context) (*pgxpool.Pool, error) {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return nil, fmt.Errorf("the database's URL: %w", err)
+	}
+	query := u.Query()
+	if s.Connections == 0 {
+		s.Connections = 4
+	}
+	query.Set("pool_max_conns", strconv.Itoa(s.Connections))
+	if s.Mode != 0 {
+		query.Set("default_query_exec_mode", strings.ReplaceAll(s.Mode.String(), " ", "_"))
+	}
+	u.RawQuery = query.Encode()
+	return pgstore.NewPool(ctx, u.String(), pgstore.PoolConfig{
+		IdleInTransaction: s.IdleInTransaction,
+		BehindPooler:      s.BehindPooler,
+	})
+}
+
+func (s settings) engine(pool *pgxpool.Pool, observer idempotency.Observer) (*idempotency.Engine, error) {
+	// Named, because the locks of all schemas of a database are in one space, and the tests run at once.
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return nil, err
+	}
+	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: u.Query().Get("search_path"), Timeout: s.Timeout})
+	if err != nil {
+		return nil, err
+	}
+	return idempotency.New(store, idempotency.Config{
+		Wait:             s.Wait,
+		Observer:         observer,
+		MaxResponseBytes: maxResponse,
+	})
+}
+
+// maxResponse is the largest response that is kept.
+const maxResponse = 4096
