@@ -2,7 +2,9 @@ package idempotency
 
 import (
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -82,6 +84,9 @@ var meanings = map[Code]meaning{
 	CodeInternal: {http.StatusInternalServerError, "Internal error",
 		"The operation failed and was rolled back.", false, Reuse, 0},
 }
+
+// Codes returns every code, sorted.
+func Codes() []Code { return slices.Sorted(maps.Keys(meanings)) }
 
 // Status returns the HTTP status that the code is answered with.
 func (c Code) Status() int { return c.meaning().status }
