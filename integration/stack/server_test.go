@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,7 +16,9 @@ import (
 type server struct {
 	url    string
 	events *events
-	pool   *pgxpool.Pool // nil for a process
+	// The rest is nil for a process.
+	pool *pgxpool.Pool
+	left chan struct{} // closed when the first client leaves before it was answered
 }
 
 // startServer runs a server inside this process.
@@ -23,7 +26,7 @@ func startServer(t *testing.T, with settings, outer ...func(http.Handler) http.H
 	t.Helper()
 	pool, err := with.pool(context.Background())
 	require.NoError(t, err)
-	s := &server{events: newEvents(), pool: pool}
+	s := &server{events: newEvents(), pool: pool, left: make(chan struct{})}
 	engine, err := with.engine(pool, s.events.observe)
 	require.NoError(t, err)
 	handler, err := routes(engine)
@@ -31,7 +34,7 @@ func startServer(t *testing.T, with settings, outer ...func(http.Handler) http.H
 	for _, wrap := range outer {
 		handler = wrap(handler)
 	}
-	listening := httptest.NewServer(handler)
+	listening := httptest.NewServer(s.watch(handler))
 	s.url = listening.URL
 	t.Cleanup(func() {
 		listening.Close()
@@ -47,6 +50,15 @@ func startServer(t *testing.T, with settings, outer ...func(http.Handler) http.H
 		}
 	})
 	return s
+}
+
+// watch tells when a client is gone before the handler is done.
+func (s *server) watch(next http.Handler) http.Handler {
+	var first sync.Once
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer context.AfterFunc(r.Context(), func() { first.Do(func() { close(s.left) }) })()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // patience bounds everything that a test waits for. Nothing takes as long.

@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"context"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -97,9 +96,9 @@ func (w *world) wantBalanced(t *testing.T) {
 // eventually asks the database until the answer is yes.
 func (w *world) eventually(t *testing.T, what, query string, args ...any) {
 	t.Helper()
-	eventually(t, what, func(ctx context.Context) (bool, error) {
-		var is bool
-		err := w.pool.QueryRow(ctx, query, args...).Scan(&is)
+	ctx := deadline(t)
+	eventually(t, what, func() (is bool, err error) {
+		err = w.pool.QueryRow(ctx, query, args...).Scan(&is)
 		return is, err
 	})
 }
