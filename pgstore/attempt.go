@@ -20,6 +20,7 @@ type attempt struct {
 	lock    int64
 	conn    *pgxpool.Conn
 	began   time.Time // now() of the transaction: its identity
+	table   uint32    // the table that was read
 	expired bool      // a record is there whose retention is over
 	tx      guardedTx
 	guard   guard
@@ -62,7 +63,7 @@ func (a *attempt) Complete(ctx context.Context, record *idempotency.Record, rete
 		a.queueDeleteExpired(last.batch)
 		r := record.Response
 		last.insertAt = last.queue(a.store.sql.complete, a.key.Scope, a.key.Value, record.Fingerprint[:],
-			r.Status, notNil(r.Header), notNil(r.Body), a.began, retention.Microseconds())
+			r.Status, notNil(r.Header), notNil(r.Body), a.began, retention.Microseconds(), a.table)
 	}
 	last.commitAt = last.queue(commitSQL)
 	return a.end(ctx, last)
@@ -89,7 +90,7 @@ func (a *attempt) Refuse(ctx context.Context, record *idempotency.Record, retent
 		return idempotency.Settled{}, a.orConflict(err)
 	}
 	last.queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
-	last.queue(lockSQL, a.lock)
+	last.queue(a.store.sql.lock, a.lock)
 	a.queueDeleteExpired(last.batch)
 	r := record.Response
 	last.insertAt = last.queue(a.store.sql.refuse, a.key.Scope, a.key.Value, record.Fingerprint[:],
@@ -138,7 +139,7 @@ func (a *attempt) rollback(ctx context.Context) error {
 	if err != nil && a.status() != 'I' {
 		_, _ = a.conn.Exec(ctx, rollbackSQL)
 	}
-	if code(err) == "22012" {
+	if sqlstate, _ := code(err); sqlstate == "22012" {
 		return errEnded
 	}
 	return err
@@ -200,6 +201,10 @@ var (
 		"return the error, or run what may fail inside tx.Begin (a savepoint)"))
 )
 
+// errMoved is what comes of a search_path that the handler has changed.
+var errMoved = idempotency.ErrTransactionAborted.Because(errors.New("pgstore: the handler changed the search_path, so that another table was meant in the end: " +
+	"name the table's schema in pgstore.Config.Schema"))
+
 // canceled is a context that ends a Close at once.
 var canceled = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -207,13 +212,13 @@ var canceled = func() context.Context {
 	return ctx
 }()
 
-// code returns the SQLSTATE of an error that the server reported, or "".
-func code(err error) string {
+// code returns the SQLSTATE of an error that the server reported, and the column that it names.
+func code(err error) (sqlstate, column string) {
 	var server *pgconn.PgError
 	if errors.As(err, &server) {
-		return server.Code
+		return server.Code, server.ColumnName
 	}
-	return ""
+	return "", ""
 }
 
 // notNil makes a nil slice an empty one: the columns tell no body from an empty body, and NULL from both.

@@ -44,7 +44,7 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key) (*attempt, *
 
 	batch := &pgx.Batch{}
 	batch.BeginTx(pgx.TxOptions{IsoLevel: s.config.Isolation})
-	batch.Queue(lockSQL, a.lock)
+	batch.Queue(s.sql.lock, a.lock)
 	batch.Queue(s.sql.read, key.Scope, key.Value)
 	results := conn.SendBatch(ctx, batch)
 
@@ -52,7 +52,7 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key) (*attempt, *
 	var found row
 	_, err = results.Exec()
 	if err == nil {
-		err = results.QueryRow().Scan(&locked, &a.began, &standby)
+		err = results.QueryRow().Scan(&locked, &a.began, &a.table, &standby)
 	}
 	if err == nil {
 		err = found.scan(results.QueryRow())

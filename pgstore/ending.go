@@ -83,12 +83,14 @@ func (a *attempt) failed(ctx context.Context, err error, at int, last *ending) (
 		_, _ = a.conn.Exec(ctx, rollbackSQL)
 	}
 	a.letGo()
-	switch sqlstate := code(err); {
+	switch sqlstate, column := code(err); {
 	case sqlstate == "23505" && at == last.insertAt && !a.keyless:
 		// Which statement failed says whose constraint it was; the constraint's name is not to be relied on.
 		return a.whoWon(ctx, idempotency.ErrTransactionConflict.Because(err))
 	case isConflict(err):
 		return a.whoWon(ctx, idempotency.ErrTransactionConflict.Because(err))
+	case sqlstate == "23502" && at == last.insertAt && column == "state":
+		return idempotency.Settled{}, errMoved
 	case sqlstate == "23502" && at == last.insertAt, sqlstate == "22012":
 		return idempotency.Settled{}, errEnded
 	}

@@ -134,6 +134,27 @@ func TestThePrimaryKeyDecidesWhereTheLockDoesNot(t *testing.T) {
 	})
 }
 
+func TestAHandlerThatChangesTheSearchPathDoesNotStoreElsewhere(t *testing.T) {
+	everyMode(t, func(t *testing.T, w *world) {
+		elsewhere := pgtest.Schema(t)
+		store, err := pgstore.NewWithConfig(w.pool, pgstore.Config{})
+		require.NoError(t, err)
+		w.engine, err = idempotency.New(store, idempotency.Config{})
+		require.NoError(t, err)
+		_, err = w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
+			_, err := tx.Exec(ctx, `INSERT INTO effects VALUES ('x')`)
+			require.NoError(t, err)
+			_, err = tx.Exec(ctx, `SET LOCAL search_path = `+elsewhere)
+			return idempotency.Response{Status: 201}, err
+		})
+		require.ErrorIs(t, err, idempotency.ErrTransactionAborted)
+		require.ErrorContains(t, err, "pgstore.Config.Schema")
+		require.Equal(t, 0, w.count(`SELECT count(*) FROM `+elsewhere+`.idempotency_keys`))
+		require.Equal(t, 0, w.effects())
+		w.afterwards()
+	})
+}
+
 func TestAConflictWithAnotherTransactionIsToldOrRerun(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []string{"returns the error", "answers 500", "swallows it"} {

@@ -6,13 +6,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The statements. {table} is replaced by the table's name, qualified and quoted where a schema is configured.
+// The statements. {table} is replaced by the table's name, qualified and quoted where a schema is configured, and {literal} by
+// the same as a string.
 const (
 	// lockSQL is a statement of its own, sent before the read: in READ COMMITTED each statement sees what was committed before
 	// it began, so that a read after the lock sees the record of whoever held it before. In one statement the read's
 	// snapshot would be older than the lock. now() is the transaction's start: it is the transaction's identity (see
-	// completeSQL). pg_is_in_recovery() is asked here because a standby may answer a read from the past.
-	lockSQL = `SELECT pg_try_advisory_xact_lock($1), now(), pg_is_in_recovery()`
+	// completeSQL), as the oid is the table's. pg_is_in_recovery() is asked here because a standby may answer a read from
+	// the past.
+	lockSQL = `SELECT pg_try_advisory_xact_lock($1), now(), {literal}::regclass::oid, pg_is_in_recovery()`
 
 	// readSQL takes statement_timestamp(): the time of this statement by the database's clock, not of the transaction.
 	readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= statement_timestamp(), false)
@@ -26,9 +28,11 @@ WHERE scope = $1 AND key = $2 AND state = 'completed' AND expires_at <= statemen
 	// completeSQL is a plain INSERT, so that a second record is an error, after which the server skips the COMMIT that
 	// follows in the pipeline. ON CONFLICT DO NOTHING would insert nothing and commit the handler's writes. created_at is
 	// NULL, which is an error as well, if this is not the transaction that took the lock: then the handler ended that
-	// one by a COMMIT of its own and began another.
+	// one by a COMMIT of its own and began another. state is NULL if the table's name means another table than when the
+	// key was read: then the handler changed the search_path.
 	completeSQL = `INSERT INTO {table} (scope, key, state, fingerprint, status, headers, body, created_at, completed_at, expires_at)
-VALUES ($1, $2, 'completed', $3, $4, $5, $6, CASE WHEN now() = $7::timestamptz THEN now() END,
+VALUES ($1, $2, CASE WHEN {literal}::regclass::oid = $9::oid THEN 'completed' END, $3, $4, $5, $6,
+	CASE WHEN now() = $7::timestamptz THEN now() END,
 	statement_timestamp(), statement_timestamp() + $8::bigint * interval '1 microsecond')`
 
 	// refuseSQL does nothing on a conflict: nothing of the handler's is in this transaction, and the record that is
@@ -59,7 +63,7 @@ ON CONFLICT (scope, key) DO NOTHING`
 
 // statements are the SQL texts for one table.
 type statements struct {
-	read, deleteExpired, complete, refuse, reap, check string
+	lock, read, deleteExpired, complete, refuse, reap, check string
 	// table is the quoted name; namespace sets its locks apart from those of other tables.
 	table, namespace string
 }
@@ -71,8 +75,11 @@ func newStatements(schema string) statements {
 	if schema != "" {
 		name = pgx.Identifier{schema, table}
 	}
-	in := strings.NewReplacer("{table}", name.Sanitize())
+	// A string in SQL, whatever standard_conforming_strings says.
+	literal := `E'` + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(name.Sanitize()) + `'`
+	in := strings.NewReplacer("{table}", name.Sanitize(), "{literal}", literal)
 	return statements{
+		lock:          in.Replace(lockSQL),
 		read:          in.Replace(readSQL),
 		deleteExpired: in.Replace(deleteExpiredSQL),
 		complete:      in.Replace(completeSQL),
