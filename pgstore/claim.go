@@ -23,16 +23,17 @@ func (s *Store) Claim(ctx context.Context, key idempotency.Key) (idempotency.Att
 }
 
 // claim is Claim for a ctx that has its bound. A connection that died in the pool, or a cached plan that a migration
-// outdated, is tried again once: nothing has been done yet that could be done twice.
+// outdated, is tried again: nothing has been done yet that could be done twice.
 func (s *Store) claim(ctx context.Context, key idempotency.Key) (*attempt, *idempotency.Record, error) {
-	a, record, err := s.claimOnce(ctx, key)
-	if err != nil && worthAnotherTry(err) && ctx.Err() == nil {
-		a, record, err = s.claimOnce(ctx, key)
+	for tries := 0; ; tries++ {
+		a, record, err := s.claimOnce(ctx, key)
+		if err == nil {
+			return a, record, nil
+		}
+		if !s.again(ctx, err, tries) {
+			return nil, nil, refusedBy(err)
+		}
 	}
-	if err != nil {
-		return nil, nil, refusedBy(err)
-	}
-	return a, record, nil
 }
 
 func (s *Store) claimOnce(ctx context.Context, key idempotency.Key) (*attempt, *idempotency.Record, error) {
@@ -98,7 +99,7 @@ func (s *Store) Begin(ctx context.Context) (idempotency.Attempt, error) {
 			return a, nil
 		}
 		conn.Release()
-		if tries > 0 || !worthAnotherTry(err) || ctx.Err() != nil {
+		if !s.again(ctx, err, tries) {
 			return nil, refusedBy(err)
 		}
 	}
@@ -113,7 +114,7 @@ func (s *Store) Lookup(ctx context.Context, key idempotency.Key) (*idempotency.R
 		if err == nil {
 			return record, nil
 		}
-		if tries > 0 || !worthAnotherTry(err) || ctx.Err() != nil {
+		if !s.again(ctx, err, tries) {
 			return nil, refusedBy(err)
 		}
 	}
@@ -171,25 +172,6 @@ func (r *row) record() (*idempotency.Record, error) {
 
 var errStandby = idempotency.ErrStoreUnavailable.Because(errors.New(
 	"pgstore: the server is in recovery, and a standby cannot tell which keys are taken: connect to the primary (target_session_attrs=read-write)"))
-
-// worthAnotherTry reports whether an error before the handler ran may be gone on another connection.
-func worthAnotherTry(err error) bool {
-	var own *idempotency.Error
-	if errors.As(err, &own) {
-		return false
-	}
-	var server *pgconn.PgError
-	if !errors.As(err, &server) {
-		return true // the connection, not the server
-	}
-	switch server.Code {
-	case "57P01", "57P02", "57P03", // the server is shutting down, crashed, or starts
-		"25P03", "25P04", // it ended an idle session
-		"0A000": // cached plan must not change result type
-		return true
-	}
-	return false
-}
 
 // refusedBy turns an error before the handler ran into what the client is told: it did not run.
 func refusedBy(err error) error {

@@ -1,0 +1,42 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// again reports whether what failed before the handler ran is to be tried on another connection. tries counts from 0.
+// A restart of the database leaves the pool full of dead connections, which are found out one at a time and cost
+// nothing: the client shall not hear of any of them. Where not even a connection can be made, it is tried once more.
+func (s *Store) again(ctx context.Context, err error, tries int) bool {
+	if ctx.Err() != nil || !worthAnotherTry(err) {
+		return false
+	}
+	if refused := (*pgconn.ConnectError)(nil); s.pool == nil || errors.As(err, &refused) {
+		return tries == 0
+	}
+	return tries < int(s.pool.Config().MaxConns)
+}
+
+// worthAnotherTry reports whether an error before the handler ran may be gone on another connection.
+func worthAnotherTry(err error) bool {
+	var own *idempotency.Error
+	if errors.As(err, &own) {
+		return false
+	}
+	var server *pgconn.PgError
+	if !errors.As(err, &server) {
+		return true // the connection, not the server
+	}
+	switch server.Code {
+	case "57P01", "57P02", "57P03", // the server is shutting down, crashed, or starts
+		"25P03", "25P04", // it ended an idle session
+		"0A000": // cached plan must not change result type
+		return true
+	}
+	return false
+}
