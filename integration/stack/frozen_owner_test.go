@@ -1,0 +1,55 @@
+package stack
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/onlyonce/onlyonce/internal/wireproxy"
+)
+
+// An owner that is stopped is not dead: its connection is intact, and so is its lock. Only the server's own timeout frees it.
+func TestAStoppedOwnerIsOvertakenAndDoublesNothingWhenItWakes(t *testing.T) {
+	t.Parallel()
+	const frozen, idle = 3 * time.Second, time.Second
+	w := newWorld(t)
+	proxy, url := w.behind(t, wireproxy.Config{})
+	owner := startProcess(t, settings{URL: url, IdleInTransaction: idle})
+	other := startServer(t, settings{URL: w.url})
+	point := proxy.At(isPaymentInsert, wireproxy.StopAfter)
+	first := owner.start(payFor("alice", "key"))
+	reach(t, point, first)
+
+	owner.signal(t, syscall.SIGSTOP)
+	stopped := time.Now()
+	thaw := time.NewTimer(frozen)
+	point.Resume()
+	retried, before := insist(t, payFor("alice", "key"), other)
+	waited := time.Since(stopped)
+	t.Logf("the owner stood still, the server gives up on it after %v: the retry was answered after %v and %d conflicts",
+		idle, waited.Round(time.Millisecond), len(before))
+
+	assert.Equal(t, 201, retried.status, retried.body)
+	assert.False(t, retried.replayed)
+	assert.GreaterOrEqual(t, waited, idle/2, "the owner's lock did not count")
+	assert.Less(t, waited, frozen, "answered while the owner stood still")
+	for _, r := range before {
+		assert.Equal(t, 409, r.status, r.body)
+	}
+	assert.Equal(t, once, w.effects(t, "key"))
+
+	<-thaw.C
+	owner.signal(t, syscall.SIGCONT)
+	woken := result(t, first)
+	t.Logf("the owner, awake after %v, answers %v", frozen, woken)
+	if woken.status == 201 {
+		wantSame(t, retried, woken)
+	} else {
+		assert.Equal(t, 503, woken.status, woken.body)
+	}
+	assert.Equal(t, once, w.effects(t, "key"))
+	wantSame(t, retried, owner.send(payFor("alice", "key")))
+	w.wantBalanced(t)
+}
