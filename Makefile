@@ -30,6 +30,7 @@ test: bin/withpostgres bin/testsummary ## run every test of every module with th
 bench: bin/withpostgres ## measure against a PostgreSQL that syncs to disk (ARGS='-h' tells what can be measured)
 	@go build -o bin/bench ./bench
 	@bin/withpostgres -durable -- bin/bench $(ARGS)
+	@go test -run - -bench . -benchtime 20000x ./nethttp
 
 .PHONY: fuzz
 fuzz: bin/withpostgres ## run every fuzz test for FUZZ_TIME (10s)

@@ -58,7 +58,7 @@ func run(ctx context.Context, url string, rounds int, length time.Duration) erro
 		}
 	}
 	fmt.Println()
-	for _, measure := range []func(context.Context) (string, error){db.wal, db.replays, db.herd, db.held} {
+	for _, measure := range []func(context.Context) (string, error){db.roundTrips, db.wal, db.replays, db.herd, db.held} {
 		line, err := measure(ctx)
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/wireproxy"
 	"github.com/onlyonce/onlyonce/pgstore"
 )
 
@@ -118,6 +119,47 @@ func (db *database) throughput(ctx context.Context, delay time.Duration, connect
 		median(speed[0]), median(speed[1]), median(ratio), median(p99[0]), median(p99[1]), median(tail)), nil
 }
 
+// roundTrips counts, on the wire and with everything prepared, what a payment takes.
+func (db *database) roundTrips(ctx context.Context) (string, error) {
+	proxy, err := wireproxy.Listen(db.url, wireproxy.Config{})
+	if err != nil {
+		return "", err
+	}
+	defer proxy.Close()
+	var behind database
+	if behind.url, err = proxy.URL(db.url); err != nil {
+		return "", err
+	}
+	pool, err := behind.pool(ctx, 1, 0)
+	if err != nil {
+		return "", err
+	}
+	defer pool.Close()
+	engine, err := engineOn(pool, idempotency.Config{})
+	if err != nil {
+		return "", err
+	}
+	request := db.request()
+	replay := func(ctx context.Context) error {
+		_, err := engine.Run(ctx, request, db.payment)
+		return err
+	}
+	var counts []any
+	for _, pay := range []contender{db.plain(pool), db.protected(engine), replay} {
+		for range 2 { // the first prepares, and makes the replayed payment
+			if err := pay(ctx); err != nil {
+				return "", err
+			}
+		}
+		proxy.Forget()
+		if err := pay(ctx); err != nil {
+			return "", err
+		}
+		counts = append(counts, proxy.RoundTrips())
+	}
+	return fmt.Sprintf("round trips: plain %d, protected %d, replay %d", counts...), nil
+}
+
 // wal measures the bytes of write-ahead log of a payment with and without protection, after a warm-up that has written
 // every page once since the last checkpoint.
 func (db *database) wal(ctx context.Context) (string, error) {
@@ -216,73 +258,6 @@ func (db *database) replays(ctx context.Context) (string, error) {
 }
 
 var keys []string
-
-// herd sends 100 duplicates at once, to one engine and to two as two processes have them.
-func (db *database) herd(ctx context.Context) (string, error) {
-	line := "herd of 100, waiting on:"
-	for _, processes := range []int{1, 2} {
-		var engines []*idempotency.Engine
-		for range processes {
-			engine, err := engineOn(db.admin, idempotency.Config{Wait: time.Minute})
-			if err != nil {
-				return "", err
-			}
-			engines = append(engines, engine)
-		}
-		ran, same, took, err := stampede(ctx, engines, 100, db.request(), db.payment)
-		if err != nil {
-			return "", err
-		}
-		line += fmt.Sprintf(" %d engine(s) %d execution, %d equal answers, %v;", processes, ran, same, took.Round(time.Millisecond))
-	}
-	return line, nil
-}
-
-// held counts the connections that 500 duplicates hold while the handler of one of them runs.
-func (db *database) held(ctx context.Context) (string, error) {
-	engine, err := engineOn(db.admin, idempotency.Config{Wait: time.Minute})
-	if err != nil {
-		return "", err
-	}
-	connections := int32(0)
-	ran, same, _, err := stampede(ctx, []*idempotency.Engine{engine}, 500, db.request(), func(ctx context.Context) (idempotency.Response, error) {
-		for range 100 { // the others have the time to ask for connections, if they do
-			connections = max(connections, db.admin.Stat().AcquiredConns())
-			time.Sleep(time.Millisecond)
-		}
-		return db.payment(ctx)
-	})
-	return fmt.Sprintf("500 duplicates in one process: %d execution, %d equal answers, %d connection held", ran, same, connections), err
-}
-
-// stampede runs one request many times at once, over the engines in turn.
-func stampede(ctx context.Context, engines []*idempotency.Engine, size int, request idempotency.Request, handler idempotency.Handler) (ran, same int, took time.Duration, err error) {
-	var mu sync.Mutex
-	answers := map[string]int{}
-	began := time.Now()
-	var wg sync.WaitGroup
-	for i := range size {
-		wg.Go(func() {
-			result, e := engines[i%len(engines)].Run(ctx, request, func(ctx context.Context) (idempotency.Response, error) {
-				mu.Lock()
-				ran++
-				mu.Unlock()
-				return handler(ctx)
-			})
-			mu.Lock()
-			defer mu.Unlock()
-			answers[string(result.Response.Body)]++
-			if e != nil {
-				err = e
-			}
-		})
-	}
-	wg.Wait()
-	for _, n := range answers {
-		same = max(same, n)
-	}
-	return ran, same, time.Since(began), err
-}
 
 func rtt(delay time.Duration) string {
 	if delay == 0 {
