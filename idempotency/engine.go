@@ -67,13 +67,6 @@ func (e *Engine) Run(ctx context.Context, request Request, handler Handler) (Res
 		return Result{}, ErrNested
 	}
 	call := call{Engine: e, request: request, handler: handler, started: started}
-	if e.recent.has(request.Key) {
-		if record, err := e.store.Lookup(ctx, request.Key); err != nil {
-			return Result{}, call.failed(ctx, err)
-		} else if record != nil {
-			return call.replay(ctx, record)
-		}
-	}
 	for {
 		f, leader := e.flights.join(request.Key)
 		if leader {
@@ -188,6 +181,11 @@ func (c *call) left() time.Duration { return c.config.Wait - time.Since(c.starte
 // claim asks the store for the key, again and again while another process works on it and the request may wait. No
 // connection is held between two asks.
 func (c *call) claim(ctx context.Context) (Attempt, *Record, error) {
+	if c.recent.has(c.request.Key) {
+		if record, err := c.store.Lookup(ctx, c.request.Key); record != nil || err != nil {
+			return nil, record, err
+		}
+	}
 	for pause := 2 * time.Millisecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
 		attempt, record, err := c.store.Claim(ctx, c.request.Key)
 		left := c.left()
