@@ -1,0 +1,44 @@
+package idempotencyecho_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+
+	idempotencyecho "github.com/onlyonce/onlyonce/echo"
+	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/httpsuite"
+)
+
+func TestContract(t *testing.T) {
+	t.Parallel()
+	httpsuite.Run(t, httpsuite.Adapter{UUIDOnly: idempotencyecho.UUIDOnly, MinLength: idempotencyecho.MinLength, Mount: mount})
+}
+
+func mount(engine *idempotency.Engine, config httpsuite.Config, next http.HandlerFunc) (http.Handler, error) {
+	own := idempotencyecho.Config{
+		Headers:            config.Headers,
+		Optional:           config.Optional,
+		Validate:           config.Validate,
+		Methods:            config.Methods,
+		MaxRequestBytes:    config.MaxRequestBytes,
+		Fingerprinter:      config.Fingerprinter,
+		FingerprintHeaders: config.FingerprintHeaders,
+		ReplayHeaders:      config.ReplayHeaders,
+		OnError:            config.OnError,
+	}
+	if config.Scope != nil {
+		own.Scope = func(c echo.Context) (string, error) { return config.Scope(c.Request()) }
+	}
+	if config.Key != nil {
+		own.Key = func(c echo.Context, body []byte) (string, error) { return config.Key(c.Request(), body) }
+	}
+	protect, err := idempotencyecho.Middleware(engine, own)
+	if err != nil {
+		return nil, err
+	}
+	server := echo.New()
+	server.Any("/*", echo.WrapHandler(next), protect)
+	return server, nil
+}

@@ -1,0 +1,56 @@
+// Package httpsuite is the HTTP contract as tests: what every adapter must hold, on the store in memory and on Postgres.
+package httpsuite
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// Adapter is the HTTP adapter under test.
+type Adapter struct {
+	// Mount returns a server's handler, with next behind the adapter's middleware, whatever method and path.
+	Mount func(engine *idempotency.Engine, config Config, next http.HandlerFunc) (http.Handler, error)
+	// UUIDOnly and MinLength are the validators that the adapter offers.
+	UUIDOnly  func(key string) error
+	MinLength func(n int) func(key string) error
+}
+
+// Config is an adapter's configuration, with the plain request in place of a framework's context.
+type Config struct {
+	Scope              func(r *http.Request) (string, error)
+	Headers            []string
+	Key                func(r *http.Request, body []byte) (string, error)
+	Optional           bool
+	Validate           func(key string) error
+	Methods            []string
+	MaxRequestBytes    int
+	Fingerprinter      *idempotency.Fingerprinter
+	FingerprintHeaders []string
+	ReplayHeaders      []string
+	OnError            func(w http.ResponseWriter, r *http.Request, err *idempotency.Error)
+}
+
+type test struct {
+	name string
+	run  func(w *world)
+}
+
+// Run holds adapter to the contract.
+func Run(t *testing.T, adapter Adapter) {
+	for _, store := range stores {
+		t.Run(store.name, func(t *testing.T) {
+			t.Parallel()
+			for _, test := range slices.Concat(keyTests) {
+				t.Run(test.name, func(t *testing.T) {
+					t.Parallel()
+					w := &world{T: t, adapter: adapter, counter: new(counter)}
+					store.open(w)
+					test.run(w)
+				})
+			}
+		})
+	}
+}
