@@ -66,11 +66,33 @@ func encodeHeader(list []string, header, before http.Header) []byte {
 }
 
 // cleanValue does what net/http does with a value before it is sent, so that the first answer and its replay are the same.
+// What net/http lets through on one protocol and not on the other, DecodeHeader would not take: it goes the same way.
 func cleanValue(value string) string {
-	if strings.ContainsAny(value, "\r\n") {
-		value = strings.NewReplacer("\r", " ", "\n", " ").Replace(value)
+	if !validValue(value) {
+		clean := []byte(value)
+		for i, c := range clean {
+			if control(c) {
+				clean[i] = ' '
+			}
+		}
+		value = string(clean)
 	}
 	return strings.Trim(value, " \t")
+}
+
+// cleanHeader cleans, in place, the values of the headers on the list, so that the first answer has what replays will have.
+func cleanHeader(list []string, header http.Header) {
+	for _, name := range list {
+		values := header[name]
+		if !slices.ContainsFunc(values, func(value string) bool { return !validValue(value) }) {
+			continue
+		}
+		cleaned := make([]string, len(values)) // the handler may hold the other one
+		for i, value := range values {
+			cleaned[i] = cleanValue(value)
+		}
+		header[name] = cleaned
+	}
 }
 
 // DecodeHeader calls set for each stored header. It is strict: what it does not understand, or what could end a header
@@ -116,12 +138,15 @@ func validName(name string) bool {
 
 func validValue(value string) bool {
 	for i := range len(value) {
-		if c := value[i]; c < 0x20 && c != '\t' || c == 0x7f {
+		if control(value[i]) {
 			return false
 		}
 	}
 	return true
 }
+
+// control reports whether c must not be in a header's value.
+func control(c byte) bool { return c < 0x20 && c != '\t' || c == 0x7f }
 
 // readable checks a stored response before any of it is sent, and puts its headers into header, in place of those that are
 // there.

@@ -105,7 +105,9 @@ func (r *Recorder) Response(list []string) (idempotency.Response, error) {
 	if r.tooMuch {
 		return idempotency.Response{}, idempotency.ErrResponseTooLarge
 	}
-	return idempotency.Response{Status: r.status, Header: encodeHeader(list, r.to.Header(), r.before), Body: r.body}, nil
+	header := r.to.Header()
+	cleanHeader(list, header)
+	return idempotency.Response{Status: r.status, Header: encodeHeader(list, header, r.before), Body: r.body}, nil
 }
 
 // Send sends what was recorded.
