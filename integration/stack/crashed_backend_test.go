@@ -14,7 +14,7 @@ func TestABackendKilledBetweenAnyTwoStatementsLeavesNothingHalfDone(t *testing.T
 	t.Parallel()
 	w, _ := newOwnWorld(t)
 	other := startServer(t, settings{URL: w.url})
-	for _, at := range places(t, w) {
+	for _, at := range places(t, w, settings{URL: w.url}) {
 		t.Run(at.name, func(t *testing.T) {
 			proxy, url := w.behind(t, wireproxy.Config{})
 			hit := startServer(t, settings{URL: url})

@@ -13,11 +13,20 @@ import (
 // An owner that is stopped is not dead: its connection is intact, and so is its lock. Only the server's own timeout frees it.
 func TestAStoppedOwnerIsOvertakenAndDoublesNothingWhenItWakes(t *testing.T) {
 	t.Parallel()
-	const frozen, idle = 3 * time.Second, time.Second
 	w := newWorld(t)
-	proxy, url := w.behind(t, wireproxy.Config{})
-	owner := startProcess(t, settings{URL: url, IdleInTransaction: idle})
-	other := startServer(t, settings{URL: w.url})
+	freezeOwner(t, w, settings{URL: w.url, IdleInTransaction: idle})
+}
+
+// idle is how long the server lets a transaction stand still, and frozen how long the owner stands still.
+const idle, frozen = time.Second, 3 * time.Second
+
+// freezeOwner stops the process that works on a key, and has another one answer the retry.
+func freezeOwner(t *testing.T, w *world, with settings) {
+	t.Helper()
+	other := startServer(t, with)
+	proxy, url := behind(t, with.URL, wireproxy.Config{})
+	with.URL = url
+	owner := startProcess(t, with)
 	point := proxy.At(isPaymentInsert, wireproxy.StopAfter)
 	first := owner.start(payFor("alice", "key"))
 	reach(t, point, first)

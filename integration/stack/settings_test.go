@@ -18,6 +18,7 @@ import (
 // settings are what a server is started with. They are handed to a process as JSON.
 type settings struct {
 	URL               string
+	Schema            string            // "": the URL's search_path
 	Mode              pgx.QueryExecMode // 0: pgx's default
 	Connections       int               // 0: 4
 	Wait              time.Duration
@@ -48,11 +49,14 @@ func (s settings) pool(ctx context.Context) (*pgxpool.Pool, error) {
 
 func (s settings) engine(pool *pgxpool.Pool, observer idempotency.Observer) (*idempotency.Engine, error) {
 	// Named, because the locks of all schemas of a database are in one space, and the tests run at once.
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		return nil, err
+	if s.Schema == "" {
+		u, err := url.Parse(s.URL)
+		if err != nil {
+			return nil, err
+		}
+		s.Schema = u.Query().Get("search_path")
 	}
-	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: u.Query().Get("search_path"), Timeout: s.Timeout})
+	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: s.Schema, Timeout: s.Timeout})
 	if err != nil {
 		return nil, err
 	}

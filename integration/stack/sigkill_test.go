@@ -12,11 +12,19 @@ import (
 func TestAServerKilledBetweenAnyTwoStatementsLeavesNothingHalfDone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	survivor := startServer(t, settings{URL: w.url})
-	for _, at := range places(t, w) {
+	killBetweenStatements(t, w, settings{URL: w.url})
+}
+
+// killBetweenStatements kills a server process at every place of a request, and has another one answer the retry.
+func killBetweenStatements(t *testing.T, w *world, with settings) {
+	t.Helper()
+	survivor := startServer(t, with)
+	for _, at := range places(t, w, with) {
 		t.Run(at.name, func(t *testing.T) {
-			proxy, url := w.behind(t, wireproxy.Config{})
-			victim := startProcess(t, settings{URL: url})
+			proxy, url := behind(t, with.URL, wireproxy.Config{})
+			with := with
+			with.URL = url
+			victim := startProcess(t, with)
 			point := proxy.At(at.match(), at.action)
 			key := "killed-" + at.key
 			first := victim.start(payFor("alice", key))

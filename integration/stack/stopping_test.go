@@ -60,10 +60,11 @@ type place struct {
 
 // places runs one request and returns every place between two of its statements, and the one after the last. What the
 // request sends is observed, not known here: another sequence has other places.
-func places(t *testing.T, w *world) []place {
+func places(t *testing.T, w *world, with settings) []place {
 	t.Helper()
-	proxy, url := w.behind(t, wireproxy.Config{})
-	observed := startServer(t, settings{URL: url})
+	proxy, url := behind(t, with.URL, wireproxy.Config{})
+	with.URL = url
+	observed := startServer(t, with)
 	require.Equal(t, 201, observed.send(payFor("alice", "observed")).status)
 	t.Logf("statements of a request, as connection.trip:\n%s", wireproxy.Lines(proxy.Executed()))
 	var all []place

@@ -14,7 +14,7 @@ func TestABackendTerminatedBetweenAnyTwoStatementsLeavesNothingHalfDone(t *testi
 	t.Parallel()
 	w := newWorld(t)
 	other := startServer(t, settings{URL: w.url})
-	for _, at := range places(t, w) {
+	for _, at := range places(t, w, settings{URL: w.url}) {
 		t.Run(at.name, func(t *testing.T) {
 			t.Parallel()
 			proxy, url := w.behind(t, wireproxy.Config{})
