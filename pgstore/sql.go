@@ -45,9 +45,9 @@ ON CONFLICT (scope, key) DO NOTHING`
 	// pipeline before anything is decided on a transaction that is not ours.
 	sameSQL = `SELECT 1 / (now() = $1::timestamptz)::int`
 
-	// reapSQL repeats the expiry outside, and takes no row that somebody else is working on. The subselect finds its rows
-	// by the index on expires_at, oldest first.
-	reapSQL = `DELETE FROM {table} WHERE state = 'completed' AND expires_at <= statement_timestamp() AND ctid = ANY (ARRAY(
+	// reapSQL takes no row that somebody else is working on, and locks those it takes, so that they are still what they were
+	// when they are deleted. It finds them by the index on expires_at, oldest first.
+	reapSQL = `DELETE FROM {table} WHERE ctid = ANY (ARRAY(
 	SELECT ctid FROM {table} WHERE state = 'completed' AND expires_at <= statement_timestamp()
 	ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED))`
 
