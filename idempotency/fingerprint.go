@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // FingerprintSize is the length of a fingerprint in bytes: a version and a SHA-256 digest.
@@ -57,7 +59,8 @@ type FingerprintConfig struct {
 	// front and dropping the old one when the retention has passed. Each must have at least 16 bytes.
 	Secrets [][]byte
 	// CanonicalJSON takes bodies that differ in white space or in the order of members only for the same request.
-	// A body that is not one JSON value is compared byte by byte, as without this option.
+	// A body that is not one JSON value, or that decoders may take differently (a member that is named twice, be it in another
+	// case; text that is not Unicode), is compared byte by byte, as without this option.
 	CanonicalJSON bool
 }
 
@@ -162,8 +165,9 @@ func canonicalJSON(body []byte) []byte {
 	return canonical
 }
 
-// unambiguous reports whether body is one JSON value in which no object names a member twice: decoders disagree on which
-// of the two counts, so that such a body must not be taken for one that names it once.
+// unambiguous reports whether body is one JSON value that every decoder takes alike. Where an object names a member twice they
+// disagree on which of the two counts; encoding/json takes names that differ in case for one, and the last of them counts.
+// What is not Unicode, a lone surrogate as well, becomes U+FFFD, so that a string with one of these may have been any other.
 func unambiguous(body []byte) bool {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
@@ -180,8 +184,13 @@ func unambiguous(body []byte) bool {
 		if err != nil || (tokens > 0 && len(levels) == 0) {
 			return false
 		}
+		text, isText := token.(string)
+		if isText && strings.ContainsRune(text, utf8.RuneError) {
+			return false
+		}
 		if top := len(levels) - 1; top >= 0 && levels[top].seen != nil {
-			if name, ok := token.(string); ok && levels[top].name {
+			if isText && levels[top].name {
+				name := strings.ToLower(strings.ToUpper(text)) // ToLower alone leaves ſ, which is an s
 				if levels[top].seen[name] {
 					return false
 				}
