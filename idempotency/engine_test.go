@@ -101,6 +101,20 @@ func TestARetryIsReplayedByOneLookup(t *testing.T) {
 	require.EqualValues(t, 3, store.lookups.Load())
 }
 
+func TestAProcessRemembersWhatItHasReplayed(t *testing.T) {
+	t.Parallel()
+	store := &gated{Store: memory(t)}
+	_, err := engineOn(t, store, idempotency.Config{}).Run(t.Context(), request, answers("first"))
+	require.NoError(t, err)
+	other := engineOn(t, store, idempotency.Config{})
+	for range 3 {
+		_, err := other.Run(t.Context(), request, never(t))
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 2, store.claims.Load())
+	require.EqualValues(t, 2, store.lookups.Load())
+}
+
 func TestDuplicatesThatArriveDuringTheClaimShareItsOutcome(t *testing.T) {
 	t.Parallel()
 	inner := memory(t)

@@ -204,6 +204,59 @@ func TestAConflictWithAnotherTransactionIsToldOrRerun(t *testing.T) {
 	}
 }
 
+// However a statement is run, a handler that swallows its error cannot hide a conflict.
+func TestAConflictIsNoticedInEveryKindOfResult(t *testing.T) {
+	t.Parallel()
+	const update = `UPDATE effects SET name = name || '!' RETURNING name`
+	for kind, run := range map[string]func(ctx context.Context, tx pgx.Tx){
+		"Exec":     func(ctx context.Context, tx pgx.Tx) { _, _ = tx.Exec(ctx, update) },
+		"QueryRow": func(ctx context.Context, tx pgx.Tx) { _ = tx.QueryRow(ctx, update).Scan(new(string)) },
+		"Query": func(ctx context.Context, tx pgx.Tx) {
+			rows, _ := tx.Query(ctx, update)
+			for rows.Next() {
+				_ = rows.Scan(new(string))
+			}
+		},
+		"Query and Close": func(ctx context.Context, tx pgx.Tx) {
+			rows, _ := tx.Query(ctx, update)
+			rows.Close()
+		},
+		"batch": func(ctx context.Context, tx pgx.Tx) {
+			batch := &pgx.Batch{}
+			batch.Queue(update)
+			_ = tx.SendBatch(ctx, batch).Close()
+		},
+		"batch Exec": func(ctx context.Context, tx pgx.Tx) {
+			batch := &pgx.Batch{}
+			batch.Queue(update)
+			results := tx.SendBatch(ctx, batch)
+			_, _ = results.Exec()
+			_ = results.Close()
+		},
+		"savepoint": func(ctx context.Context, tx pgx.Tx) {
+			nested, _ := tx.Begin(ctx)
+			_, _ = nested.Exec(ctx, update)
+		},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(_ *idempotency.Config, s *pgstore.Config, _ *pgxpool.Config) { s.Isolation = pgx.RepeatableRead })
+			_, err := w.pool.Exec(t.Context(), `INSERT INTO effects VALUES ('balance')`)
+			require.NoError(t, err)
+			_, err = w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
+				_, err := tx.Exec(ctx, `SELECT FROM effects`)
+				require.NoError(t, err)
+				_, err = w.pool.Exec(ctx, `UPDATE effects SET name = name || '+'`)
+				require.NoError(t, err)
+				run(ctx, tx)
+				return idempotency.Response{Status: 201}, nil
+			})
+			require.ErrorIs(t, err, idempotency.ErrTransactionConflict)
+			require.Equal(t, 1, w.count(`SELECT count(*) FROM effects WHERE name = 'balance+'`))
+		})
+	}
+}
+
 func TestDeadlockedHandlersAreRerun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(e *idempotency.Config, _ *pgstore.Config, _ *pgxpool.Config) { e.Reruns = 3 })

@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -97,6 +98,9 @@ func (w *world) afterwards() {
 	require.Equal(w.t, 0, w.records())
 	before := w.effects()
 	result, err := w.run(pays(201))
+	for errors.Is(err, idempotency.ErrInProgress) && w.t.Context().Err() == nil { // the server notices a closed connection in its own time
+		result, err = w.run(pays(201))
+	}
 	require.NoError(w.t, err)
 	require.Equal(w.t, 201, result.Response.Status)
 	require.Equal(w.t, before+1, w.effects())
