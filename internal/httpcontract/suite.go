@@ -1,5 +1,5 @@
-// Package httpsuite is the HTTP contract as tests: what every adapter must hold, on the store in memory and on Postgres.
-package httpsuite
+// Package httpcontract is the HTTP contract as tests: what every adapter must hold, on the store in memory and on Postgres.
+package httpcontract
 
 import (
 	"net/http"
@@ -43,7 +43,7 @@ func Run(t *testing.T, adapter Adapter) {
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()
-			for _, test := range slices.Concat(keyTests) {
+			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests) {
 				t.Run(test.name, func(t *testing.T) {
 					t.Parallel()
 					w := &world{T: t, adapter: adapter, counter: new(counter)}

@@ -1,4 +1,4 @@
-package httpsuite
+package httpcontract
 
 import (
 	"context"

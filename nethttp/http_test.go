@@ -5,16 +5,16 @@ import (
 	"testing"
 
 	"github.com/onlyonce/onlyonce/idempotency"
-	"github.com/onlyonce/onlyonce/internal/httpsuite"
+	"github.com/onlyonce/onlyonce/internal/httpcontract"
 	"github.com/onlyonce/onlyonce/nethttp"
 )
 
-func TestContract(t *testing.T) {
+func TestTheHTTPContract(t *testing.T) {
 	t.Parallel()
-	httpsuite.Run(t, httpsuite.Adapter{
+	httpcontract.Run(t, httpcontract.Adapter{
 		UUIDOnly:  nethttp.UUIDOnly,
 		MinLength: nethttp.MinLength,
-		Mount: func(engine *idempotency.Engine, config httpsuite.Config, next http.HandlerFunc) (http.Handler, error) {
+		Mount: func(engine *idempotency.Engine, config httpcontract.Config, next http.HandlerFunc) (http.Handler, error) {
 			protect, err := nethttp.Middleware(engine, nethttp.Config(config))
 			if err != nil {
 				return nil, err

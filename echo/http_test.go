@@ -8,15 +8,15 @@ import (
 
 	idempotencyecho "github.com/onlyonce/onlyonce/echo"
 	"github.com/onlyonce/onlyonce/idempotency"
-	"github.com/onlyonce/onlyonce/internal/httpsuite"
+	"github.com/onlyonce/onlyonce/internal/httpcontract"
 )
 
-func TestContract(t *testing.T) {
+func TestTheHTTPContract(t *testing.T) {
 	t.Parallel()
-	httpsuite.Run(t, httpsuite.Adapter{UUIDOnly: idempotencyecho.UUIDOnly, MinLength: idempotencyecho.MinLength, Mount: mount})
+	httpcontract.Run(t, httpcontract.Adapter{UUIDOnly: idempotencyecho.UUIDOnly, MinLength: idempotencyecho.MinLength, Mount: mount})
 }
 
-func mount(engine *idempotency.Engine, config httpsuite.Config, next http.HandlerFunc) (http.Handler, error) {
+func mount(engine *idempotency.Engine, config httpcontract.Config, next http.HandlerFunc) (http.Handler, error) {
 	own := idempotencyecho.Config{
 		Headers:            config.Headers,
 		Optional:           config.Optional,
