@@ -43,7 +43,7 @@ func Run(t *testing.T, adapter Adapter) {
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()
-			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests) {
+			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests, duplicateTests) {
 				t.Run(test.name, func(t *testing.T) {
 					t.Parallel()
 					w := &world{T: t, adapter: adapter, counter: new(counter)}
