@@ -32,8 +32,9 @@ func ExampleMiddleware() {
 	mux := http.NewServeMux()
 	mux.Handle("POST /payments", protect(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		payments++
+		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusCreated)
-		_, _ = fmt.Fprintf(w, "payment %d", payments)
+		_, _ = fmt.Fprintf(w, `{"id":%d}`, payments)
 	})))
 
 	for _, body := range []string{`{"amount": 100}`, `{"amount": 100}`, `{"amount": 999}`} {
@@ -42,12 +43,12 @@ func ExampleMiddleware() {
 		request.Header.Set("Idempotency-Key", "payment-1")
 		answer := httptest.NewRecorder()
 		mux.ServeHTTP(answer, request)
-		fmt.Println(answer.Code, answer.Header().Get("Content-Type"), answer.Header().Get("Idempotent-Replayed"))
+		fmt.Printf("%d %s replayed: %q\n", answer.Code, answer.Header().Get("Content-Type"), answer.Header().Get("Idempotent-Replayed"))
 	}
 	fmt.Println("payments:", payments)
 	// Output:
-	// 201 text/plain; charset=utf-8
-	// 201 text/plain; charset=utf-8 true
-	// 422 application/problem+json
+	// 201 application/json replayed: ""
+	// 201 application/json replayed: "true"
+	// 422 application/problem+json replayed: ""
 	// payments: 1
 }
