@@ -3,6 +3,8 @@ module github.com/onlyonce/onlyonce/integration
 go 1.26.0
 
 require (
+	github.com/go-chi/chi/v5 v5.5.0
+	github.com/gorilla/mux v1.8.1
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/onlyonce/onlyonce v0.0.0
 	github.com/pressly/goose/v3 v3.29.0
