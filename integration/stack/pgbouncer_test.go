@@ -156,13 +156,13 @@ func TestBehindPgBouncerEveryConnectionServesEveryClient(t *testing.T) {
 		assert.Equal(t, once, w.effects(t, key))
 		wantSame(t, r, servers[(i+1)%2].send(payFor("alice", key)))
 	}
-	// PgBouncer's own connections are named after the schema.
-	var connections, locks int
-	require.NoError(t, w.pool.QueryRow(deadline(t), `SELECT count(DISTINCT a.pid), count(l.pid) FROM pg_stat_activity a
-		LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'advisory' WHERE a.application_name = $1`, with.Schema).Scan(&connections, &locks))
+	// PgBouncer's own connections are named after the schema. A replay's transaction ends behind the client's back.
+	var connections int
+	require.NoError(t, w.pool.QueryRow(deadline(t), "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", with.Schema).Scan(&connections))
 	assert.Positive(t, connections)
 	assert.LessOrEqual(t, connections, bouncerConnections)
-	assert.Zero(t, locks, "locks that a transaction left behind")
+	w.eventually(t, "no transaction leaves a lock behind", `SELECT NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory'
+		AND pid IN (SELECT pid FROM pg_stat_activity WHERE application_name = $1))`, with.Schema)
 	w.wantBalanced(t)
 }
 
