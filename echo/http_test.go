@@ -13,7 +13,13 @@ import (
 
 func TestTheHTTPContract(t *testing.T) {
 	t.Parallel()
-	httpcontract.Run(t, httpcontract.Adapter{UUIDOnly: idempotencyecho.UUIDOnly, MinLength: idempotencyecho.MinLength, Mount: mount})
+	httpcontract.Run(t, httpcontract.Adapter{
+		UUIDOnly:  idempotencyecho.UUIDOnly,
+		MinLength: idempotencyecho.MinLength,
+		OneStatus: true,
+		Flusher:   true,
+		Mount:     mount,
+	})
 }
 
 func mount(engine *idempotency.Engine, config httpcontract.Config, next http.HandlerFunc) (http.Handler, error) {

@@ -16,6 +16,10 @@ type Adapter struct {
 	// UUIDOnly and MinLength are the validators that the adapter offers.
 	UUIDOnly  func(key string) error
 	MinLength func(n int) func(key string) error
+	// OneStatus says that the framework's own writer takes an informational status for the final one.
+	OneStatus bool
+	// Flusher says that the framework's own writer is an http.Flusher, whatever is behind it.
+	Flusher bool
 }
 
 // Config is an adapter's configuration, with the plain request in place of a framework's context.
@@ -43,7 +47,7 @@ func Run(t *testing.T, adapter Adapter) {
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()
-			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests, duplicateTests) {
+			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests, duplicateTests, responseTests, bufferingTests) {
 				t.Run(test.name, func(t *testing.T) {
 					t.Parallel()
 					w := &world{T: t, adapter: adapter, counter: new(counter)}
