@@ -71,6 +71,11 @@ func (w *world) effect(ctx context.Context) {
 	}
 }
 
+// sql is a statement of a handler that goes wrong and does not say so.
+func (w *world) sql(ctx context.Context, statement string) {
+	_, _ = pgstore.Tx(ctx).Exec(ctx, statement)
+}
+
 // hasEffects checks how many effects were committed.
 func (w *world) hasEffects(want int) { w.rows("effects", want) }
 
