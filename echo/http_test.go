@@ -11,7 +11,7 @@ import (
 	"github.com/onlyonce/onlyonce/internal/httpcontract"
 )
 
-func TestTheHTTPContract(t *testing.T) {
+func TestTheContractInMemoryAndOnPostgres(t *testing.T) {
 	t.Parallel()
 	httpcontract.Run(t, httpcontract.Adapter{
 		UUIDOnly:  idempotencyecho.UUIDOnly,

@@ -9,7 +9,7 @@ import (
 	"github.com/onlyonce/onlyonce/nethttp"
 )
 
-func TestTheHTTPContract(t *testing.T) {
+func TestTheContractInMemoryAndOnPostgres(t *testing.T) {
 	t.Parallel()
 	httpcontract.Run(t, httpcontract.Adapter{
 		UUIDOnly:  nethttp.UUIDOnly,
