@@ -164,6 +164,28 @@ func TestDuplicatesThatArriveDuringTheClaimShareItsOutcome(t *testing.T) {
 	}
 }
 
+func TestADuplicateTakesOverFromAClientThatLeavesDuringTheClaim(t *testing.T) {
+	t.Parallel()
+	store := &gated{Store: memory(t), arrived: make(chan struct{}), open: make(chan struct{})}
+	engine := engineOn(t, store, idempotency.Config{})
+	leaves, leave := context.WithCancel(t.Context())
+	var both sync.WaitGroup
+	both.Go(func() {
+		_, err := engine.Run(leaves, request, never(t))
+		assert.ErrorIs(t, err, context.Canceled)
+	})
+	<-store.arrived
+	both.Go(func() {
+		_, err := engine.Run(t.Context(), request, answers("the duplicate's"))
+		assert.NoError(t, err)
+	})
+	require.Eventually(t, func() bool { return engine.Followers(request.Key) }, 10*time.Second, time.Millisecond)
+	leave()
+	close(store.open)
+	<-store.arrived // the duplicate's own claim
+	both.Wait()
+}
+
 func TestADuplicateOfARunningRequestIsTurnedAwayOrWaits(t *testing.T) {
 	t.Parallel()
 	for _, wait := range []time.Duration{0, time.Minute} {
