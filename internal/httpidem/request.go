@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/onlyonce/onlyonce/idempotency"
@@ -67,8 +68,9 @@ func parts(r *http.Request, headers []string) (first [4]string, more []string) {
 	}
 	more = append(more, first[:]...)
 	for _, name := range headers {
-		more = append(more, name)
-		more = append(more, r.Header[name]...)
+		values := r.Header[name]
+		more = append(more, name, strconv.Itoa(len(values))) // counted, or a value could pass for the next name
+		more = append(more, values...)
 	}
 	return first, more
 }
