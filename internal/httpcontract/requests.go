@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing/iotest"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/onlyonce/onlyonce/idempotency"
@@ -95,6 +96,11 @@ func aBodyFarOverTheLimitIsAnswered(w *world) {
 	body := bytes.Repeat([]byte("x"), 8<<20)
 	server.send(server.request("k", bytes.NewReader(body))).problem(idempotency.CodeRequestTooLarge)
 	server.send(server.request("k", io.MultiReader(bytes.NewReader(body)))).problem(idempotency.CodeRequestTooLarge)
+
+	// This one listens only when it has said everything: if the connection were closed before, it would be reset.
+	conn := server.dial()
+	conn.write([]string{"POST /payments HTTP/1.1", "Host: test", "Idempotency-Key: k", fmt.Sprint("Content-Length: ", len(body))}, string(body))
+	conn.answer().problem(idempotency.CodeRequestTooLarge)
 	route.ran(0)
 }
 
@@ -228,19 +234,28 @@ func theSameRequestInOtherClothesIsAReplay(w *world) {
 
 func otherMethodsPassThrough(w *world) {
 	route := w.route(func(writer http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(writer, r.Method)
-		http.NewResponseController(writer).Flush() //nolint:errcheck // that it can is tested elsewhere
+		controller := http.NewResponseController(writer)
+		if r.Method != http.MethodPost && r.Method != http.MethodPatch {
+			assert.NoError(w, controller.Flush())
+		}
+		body, err := io.ReadAll(r.Body)
+		assert.NoError(w, err)
+		_, _ = fmt.Fprintf(writer, "%s %s", r.Method, body)
 	})
-	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete, http.MethodOptions, "POST"} {
-		request := post("k", "{}")
-		request.Method = method
+	for method, runs := range map[string]int{
+		http.MethodGet: 2, http.MethodPut: 2, http.MethodDelete: 2, http.MethodOptions: 2, http.MethodHead: 2,
+		http.MethodPost: 1, http.MethodPatch: 1,
+	} {
 		for range 2 {
-			route.send(request)
+			request := post("key-of-"+method, "{}")
+			request.Method = method
+			got := route.send(request)
+			require.Equal(w, method+" {}", got.body)
 		}
-		if method != http.MethodPost {
-			route.ran(2)
-		}
+		route.ran(runs)
 	}
-	route.ran(1)
-	w.hasRecords(1)
+	bare := post("", "{}")
+	bare.Method = http.MethodGet
+	route.send(bare).is(http.StatusOK, "GET {}")
+	w.hasRecords(2)
 }

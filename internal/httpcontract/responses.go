@@ -227,6 +227,10 @@ func aResponseMayBeAsLargeAsTheLimit(w *world) {
 						body = body[n:]
 						assert.True(w, err == nil || len(body) == 0, "too early")
 					}
+					if int(size.Load()) > tt.limit {
+						_, err := writer.Write(nil)
+						assert.ErrorIs(w, err, idempotency.ErrResponseTooLarge, "once too large, it stays so")
+					}
 				}, func(e *idempotency.Config, c *Config) {
 					c.Optional = true
 					if tt.limit == 10 {
