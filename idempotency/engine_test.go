@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -130,36 +131,26 @@ func TestDuplicatesThatArriveDuringTheClaimShareItsOutcome(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			store := &gated{Store: inner, arrived: make(chan struct{}), open: make(chan struct{}), err: c.err}
-			engine := engineOn(t, store, idempotency.Config{})
-			ask := func() {
-				result, err := engine.Run(t.Context(), request, never(t))
-				if c.err != nil {
-					assert.ErrorIs(t, err, c.err)
-					return
+			synctest.Test(t, func(t *testing.T) {
+				store := &gated{Store: inner, arrived: make(chan struct{}, 50), open: make(chan struct{}), err: c.err}
+				engine := engineOn(t, store, idempotency.Config{})
+				var herd sync.WaitGroup
+				for range 50 {
+					herd.Go(func() {
+						result, err := engine.Run(t.Context(), request, never(t))
+						if c.err != nil {
+							assert.ErrorIs(t, err, c.err)
+							return
+						}
+						assert.NoError(t, err)
+						assert.Equal(t, "stored", string(result.Response.Body))
+					})
 				}
-				assert.NoError(t, err)
-				assert.Equal(t, "stored", string(result.Response.Body))
-			}
-			var herd sync.WaitGroup
-			herd.Go(ask)
-			<-store.arrived
-			for range 50 {
-				herd.Go(ask)
-			}
-			require.Eventually(t, func() bool { return engine.Followers(request.Key) }, 10*time.Second, time.Millisecond)
-			// Who comes after the gate is open would make a claim of its own.
-			for range 1000 {
-				runtime.Gosched()
-			}
-			go func() {
-				for range store.arrived { // whoever was late
-				}
-			}()
-			close(store.open)
-			herd.Wait()
-			close(store.arrived)
-			require.LessOrEqual(t, store.claims.Load(), int32(5), "each duplicate asked the store by itself")
+				synctest.Wait() // one is at the gate, and all the others wait for it
+				close(store.open)
+				herd.Wait()
+				require.EqualValues(t, 1, store.claims.Load(), "duplicates asked the store by themselves")
+			})
 		})
 	}
 }
