@@ -28,7 +28,6 @@ type database struct {
 	url            string
 	admin          *pgxpool.Pool
 	version, fsync string
-	requests       atomic.Int64
 }
 
 func open(ctx context.Context, url string) (*database, error) {
