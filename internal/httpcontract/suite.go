@@ -47,7 +47,7 @@ func Run(t *testing.T, adapter Adapter) {
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()
-			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests, duplicateTests, responseTests, bufferingTests, troubleTests) {
+			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests, duplicateTests, responseTests, bufferingTests, troubleTests, optionTests) {
 				t.Run(test.name, func(t *testing.T) {
 					t.Parallel()
 					w := &world{T: t, adapter: adapter, counter: new(counter)}
