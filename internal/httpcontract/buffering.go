@@ -22,6 +22,7 @@ var bufferingTests = []test{
 	{"flushing and hijacking are refused", flushingAndHijackingAreRefused},
 	{"a handler can move the connection's deadlines", aHandlerCanMoveTheDeadlines},
 	{"a length that is wrong is put right", aLengthThatIsWrongIsPutRight},
+	{"a length that an outer middleware sets is put right", aLengthFromOutsideIsPutRight},
 	{"an outer middleware compresses first answers and replays", anOuterMiddlewareCompresses},
 	{"a response to HEAD has no body", aResponseToHEADHasNoBody},
 	{"HTTP/2 is no different", http2IsNoDifferent},
@@ -198,6 +199,18 @@ func aLengthThatIsWrongIsPutRight(w *world) {
 			require.Equal(w, "12", second.header.Get("Content-Length"))
 		})
 	}
+}
+
+func aLengthFromOutsideIsPutRight(w *world) {
+	route := w.route(w.pays(http.StatusCreated))
+	server := w.serve(http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
+		writer.Header().Set("Content-Length", "3")
+		route.ServeHTTP(writer, r)
+	}))
+	first := server.post("k", "{}")
+	first.is(http.StatusCreated, `{"status":"answered"}`)
+	server.post("k", "{}").replays(first)
+	server.post("k", "other").problem(idempotency.CodeKeyReused)
 }
 
 type compressed struct {

@@ -177,6 +177,9 @@ func (x *exchange) replay(response idempotency.Response) {
 		x.problem(err)
 		return
 	}
+	if bodyAllowed(response.Status) {
+		delete(header, "Content-Length") // that of an outer middleware: see Send
+	}
 	header[Replayed] = replayed
 	x.call.Writer.WriteHeader(response.Status)
 	if len(response.Body) > 0 {
