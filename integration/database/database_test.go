@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +60,9 @@ func TestAContainerAnswersUntilItIsClosed(t *testing.T) {
 	}
 
 	found, err := Find(ctx, Docker)
+	if err != nil && strings.Contains(err.Error(), "no such host") {
+		t.Skipf("Docker answers, but its registry cannot be reached: %v", err)
+	}
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = found.Close() })
 	conn, err := pgx.Connect(ctx, found.URL)
