@@ -43,7 +43,8 @@ func brokenAnswer(t *testing.T, w *world, first reply, key string, hit, other *s
 	require.NoError(t, first.err, "the server lives, so it answers")
 	t.Logf("the first answer: %v, and events: %v", first, hit.events.of(idempotency.UnknownResolved))
 	if first.status != 201 {
-		assert.Equal(t, 503, first.status, first.body)
+		// 409: a claim that lost its backend is made again at once, and the dying one may hold the lock still.
+		assert.Contains(t, []string{"store-unavailable", "in-progress"}, first.code(), first.body)
 		assert.Equal(t, "1", first.header.Get("Retry-After"))
 	}
 	retried, _ := insist(t, payFor("alice", key), other)
