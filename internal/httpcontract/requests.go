@@ -19,6 +19,7 @@ var requestTests = []test{
 	{"a body may be as large as the limit and no larger", aBodyMayBeAsLargeAsTheLimit},
 	{"a body far over the limit is answered, not reset", aBodyFarOverTheLimitIsAnswered},
 	{"the limit of an outer middleware is a limit", theLimitOfAnOuterMiddlewareIsALimit},
+	{"a body that was read already is not taken for none", aBodyThatWasReadAlreadyIsRefused},
 	{"how a body is framed does not matter", howABodyIsFramedDoesNotMatter},
 	{"a body is asked for only with a good key", aBodyIsAskedForOnlyWithAGoodKey},
 	{"a handler need not read the body", aHandlerNeedNotReadTheBody},
@@ -88,6 +89,17 @@ func aBodyMayBeAsLargeAsTheLimit(w *world) {
 	}
 	_, err := w.mount(w.pays(http.StatusCreated), func(_ *idempotency.Config, c *Config) { c.MaxRequestBytes = -1 })
 	require.ErrorContains(w, err, "MaxRequestBytes")
+}
+
+func aBodyThatWasReadAlreadyIsRefused(w *world) {
+	route := w.route(w.pays(http.StatusCreated))
+	server := w.serve(http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		route.ServeHTTP(writer, r)
+	}))
+	server.post("k", `{"amount":100}`).problem(idempotency.CodeInternal)
+	route.ran(0)
+	w.hasRecords(0)
 }
 
 func aBodyFarOverTheLimitIsAnswered(w *world) {

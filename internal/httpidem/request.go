@@ -28,6 +28,8 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 		switch {
 		case len(body) > limit:
 			return nil, tooLarge(r)
+		case errors.Is(err, io.EOF) && len(body) == 0 && r.ContentLength > 0:
+			return nil, errConsumed
 		case errors.Is(err, io.EOF):
 			return body, nil
 		case err != nil:
@@ -41,6 +43,10 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 		}
 	}
 }
+
+// errConsumed refuses to take any two requests for the same because neither has a body any more.
+var errConsumed = idempotency.ErrInternal.Because(errors.New("idempotency: the request's body was read before it came here (by ParseForm, a signature check …): " +
+	"mount the middleware outside of what reads it, or have that put it back"))
 
 // drained is how much of a body that is too large is read all the same. A server that closes a connection while the client is
 // still sending resets it, and the client sees that instead of the answer.
