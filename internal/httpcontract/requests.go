@@ -26,6 +26,7 @@ var requestTests = []test{
 	{"another request with the same key is refused", anotherRequestWithTheSameKeyIsRefused},
 	{"the same request in other clothes is a replay", theSameRequestInOtherClothesIsAReplay},
 	{"other methods pass through", otherMethodsPassThrough},
+	{"a method that no request has is refused", aMethodThatNoRequestHasIsRefused},
 }
 
 // echoes answers with what the handler sees of the request's body.
@@ -270,4 +271,11 @@ func otherMethodsPassThrough(w *world) {
 	bare.Method = http.MethodGet
 	route.send(bare).is(http.StatusOK, "GET {}")
 	w.hasRecords(2)
+}
+
+func aMethodThatNoRequestHasIsRefused(w *world) {
+	for _, method := range []string{"post", "Patch", ""} {
+		_, err := w.mount(w.pays(http.StatusCreated), func(_ *idempotency.Config, c *Config) { c.Methods = []string{http.MethodPut, method} })
+		require.ErrorContains(w, err, fmt.Sprintf("Methods has %q in it", method))
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/onlyonce/onlyonce/idempotency"
 )
@@ -39,6 +40,12 @@ func NewRules(engine *idempotency.Engine, options Options) (*Rules, error) {
 	}
 	if len(options.Methods) == 0 {
 		options.Methods = []string{http.MethodPost, http.MethodPatch}
+	}
+	for _, method := range options.Methods {
+		// Methods are case-sensitive, so that a route would be left open without a word.
+		if method == "" || method != strings.ToUpper(method) {
+			return nil, fmt.Errorf("Methods has %q in it: no request has this method; write it in capitals", method)
+		}
 	}
 	if options.MaxRequestBytes < 0 {
 		return nil, fmt.Errorf("MaxRequestBytes is %d: give a positive number, or 0 for the default", options.MaxRequestBytes)
