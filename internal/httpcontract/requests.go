@@ -24,6 +24,7 @@ var requestTests = []test{
 	{"a body is asked for only with a good key", aBodyIsAskedForOnlyWithAGoodKey},
 	{"a handler need not read the body", aHandlerNeedNotReadTheBody},
 	{"another request with the same key is refused", anotherRequestWithTheSameKeyIsRefused},
+	{"the host is part of the request where it is chosen", theHostIsPartOfTheRequestWhereItIsChosen},
 	{"the same request in other clothes is a replay", theSameRequestInOtherClothesIsAReplay},
 	{"other methods pass through", otherMethodsPassThrough},
 	{"a method that no request has is refused", aMethodThatNoRequestHasIsRefused},
@@ -225,6 +226,20 @@ func anotherRequestWithTheSameKeyIsRefused(w *world) {
 	route.send(request()).replays(first)
 	route.ran(1)
 	w.hasEffects(1)
+}
+
+func theHostIsPartOfTheRequestWhereItIsChosen(w *world) {
+	route := w.route(w.pays(http.StatusCreated), func(_ *idempotency.Config, c *Config) { c.FingerprintHeaders = []string{"host"} })
+	at := func(host string) answer {
+		request := post("k", "{}")
+		request.Host = host
+		return route.send(request)
+	}
+	first := at("a.test")
+	first.is(http.StatusCreated, `{"status":"answered"}`)
+	at("b.test").problem(idempotency.CodeKeyReused)
+	at("a.test").replays(first)
+	route.ran(1)
 }
 
 func theSameRequestInOtherClothesIsAReplay(w *world) {

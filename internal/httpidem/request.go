@@ -75,6 +75,9 @@ func parts(r *http.Request, headers []string) (first [4]string, more []string) {
 	more = append(more, first[:]...)
 	for _, name := range headers {
 		values := r.Header[name]
+		if name == "Host" { // net/http takes it out of the header
+			values = []string{r.Host}
+		}
 		more = append(more, name, strconv.Itoa(len(values))) // counted, or a value could pass for the next name
 		more = append(more, values...)
 	}
