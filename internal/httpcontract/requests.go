@@ -22,6 +22,7 @@ var requestTests = []test{
 	{"a body that was read already is not taken for none", aBodyThatWasReadAlreadyIsRefused},
 	{"how a body is framed does not matter", howABodyIsFramedDoesNotMatter},
 	{"a body is asked for only with a good key", aBodyIsAskedForOnlyWithAGoodKey},
+	{"a body that is too large is not asked for", aBodyThatIsTooLargeIsNotAskedFor},
 	{"a handler need not read the body", aHandlerNeedNotReadTheBody},
 	{"another request with the same key is refused", anotherRequestWithTheSameKeyIsRefused},
 	{"the host is part of the request where it is chosen", theHostIsPartOfTheRequestWhereItIsChosen},
@@ -173,6 +174,14 @@ func aBodyIsAskedForOnlyWithAGoodKey(w *world) {
 			conn.answer().replays(first)
 		}
 	}
+}
+
+func aBodyThatIsTooLargeIsNotAskedFor(w *world) {
+	route := w.route(echoes, func(_ *idempotency.Config, c *Config) { c.MaxRequestBytes = 10 })
+	conn := w.serve(route).dial()
+	conn.write([]string{"POST /payments HTTP/1.1", "Host: test", "Idempotency-Key: k", "Content-Length: 11", "Expect: 100-Continue"}, "")
+	conn.answer().problem(idempotency.CodeRequestTooLarge) // and no 100 before it
+	route.ran(0)
 }
 
 func aHandlerNeedNotReadTheBody(w *world) {

@@ -18,6 +18,9 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 		return nil, nil
 	}
 	if r.ContentLength > int64(limit) {
+		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+			return nil, idempotency.ErrRequestTooLarge // reading would ask for what is then refused
+		}
 		return nil, tooLarge(r)
 	}
 	// What the client claims is believed up to 64 KiB, and then only as it arrives. One byte more finds the end.
