@@ -2,7 +2,8 @@
 // it gets the same bytes.
 //
 // Mount it after authentication, since the scope of a key is the caller's identity, after rate limiting, and inside of what
-// recovers from panics, compresses or logs.
+// recovers from panics, compresses or logs. What is outside must leave the request's body unread, or put it back: the body is
+// part of what tells requests with the same key apart.
 //
 // A handler's transaction is pgstore.Tx(c.Request().Context()). An error that it returns goes through Echo's error handler, and
 // the response that this writes decides: echo.NewHTTPError(402) is a refusal, which is kept, and a plain error is a 500, which is not.

@@ -2,7 +2,8 @@
 // gets the same bytes. It works with everything that takes func(http.Handler) http.Handler: http.ServeMux, chi, gorilla/mux.
 //
 // Mount it after authentication, since the scope of a key is the caller's identity, after rate limiting, and inside of what
-// recovers from panics, compresses or logs.
+// recovers from panics, compresses or logs. What is outside must leave the request's body unread, or put it back: the body is
+// part of what tells requests with the same key apart.
 package nethttp
 
 import (

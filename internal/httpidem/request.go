@@ -31,8 +31,6 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 		switch {
 		case len(body) > limit:
 			return nil, tooLarge(r)
-		case errors.Is(err, io.EOF) && len(body) == 0 && r.ContentLength > 0:
-			return nil, errConsumed
 		case errors.Is(err, io.EOF):
 			return body, nil
 		case err != nil:
@@ -48,8 +46,18 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 }
 
 // errConsumed refuses to take any two requests for the same because neither has a body any more.
-var errConsumed = idempotency.ErrInternal.Because(errors.New("idempotency: the request's body was read before it came here (by ParseForm, a signature check …): " +
-	"mount the middleware outside of what reads it, or have that put it back"))
+var errConsumed = &idempotency.Error{
+	Code:   idempotency.CodeInternal,
+	Detail: "The server read the request's body before it could be protected. The operation was not run.",
+	Err: errors.New("idempotency: the request's body was read before it came here (by ParseForm, a signature check …): " +
+		"mount the middleware outside of what reads it, or have that put it back"),
+}
+
+// consumed reports whether a body that turned out empty was not, as far as that shows. What was sent in chunks shows only where
+// it was parsed as a form.
+func consumed(r *http.Request) bool {
+	return r.ContentLength > 0 || len(r.PostForm) > 0 || r.MultipartForm != nil
+}
 
 // drained is how much of a body that is too large is read all the same. A server that closes a connection while the client is
 // still sending resets it, and the client sees that instead of the answer.

@@ -136,6 +136,9 @@ func (x *exchange) read() (keyed bool, err error) {
 	if x.body, err = readBody(call.Request, options.MaxRequestBytes); err != nil {
 		return false, err
 	}
+	if (key != "" || call.Key != nil) && len(x.body) == 0 && consumed(call.Request) {
+		return false, errConsumed
+	}
 	if call.Key != nil {
 		if key, err = call.Key(x.body); err != nil {
 			return false, as(idempotency.ErrKeyInvalid, err)
