@@ -19,6 +19,8 @@ var responseTests = []test{
 	{"what an outer middleware sets is not stored", whatAnOuterMiddlewareSetsIsNotStored},
 	{"a failed attempt leaves no header behind", aFailedAttemptLeavesNoHeaderBehind},
 	{"a handler may say little", aHandlerMaySayLittle},
+	{"only a replay is marked as one", onlyAReplayIsMarkedAsOne},
+	{"a handler's trailers are not announced, for they are not sent", aHandlersTrailersAreNotAnnounced},
 	{"early hints are dropped", earlyHintsAreDropped},
 	{"a status that is none panics as it does without", aStatusThatIsNonePanics},
 	{"a status without a body has none", aStatusWithoutABodyHasNone},
@@ -157,6 +159,46 @@ func aHandlerMaySayLittle(w *world) {
 			server.post(key, "{}").replays(first)
 			route.ran(1)
 		})
+	}
+}
+
+// A handler that passes on what a payment provider answered passes on the provider's mark too.
+func onlyAReplayIsMarkedAsOne(w *world) {
+	route := w.route(func(writer http.ResponseWriter, _ *http.Request) {
+		writer.Header().Set("Idempotent-Replayed", "true")
+		_, _ = io.WriteString(writer, "paid")
+	})
+	first := route.post("k", "{}")
+	first.is(http.StatusOK, "paid")
+	route.post("k", "{}").replays(first)
+}
+
+func aHandlersTrailersAreNotAnnounced(w *world) {
+	route := w.route(func(writer http.ResponseWriter, _ *http.Request) {
+		writer.Header().Set("Trailer", "Checksum")
+		_, _ = io.WriteString(writer, "paid")
+		writer.Header().Set("Checksum", "1")
+	})
+	server := w.serve(route)
+	first := server.post("k", "{}")
+	first.is(http.StatusOK, "paid")
+	second := server.post("k", "{}")
+	second.replays(first)
+	for _, got := range []answer{first, second} {
+		require.Equal(w, "4", got.header.Get("Content-Length"), "with trailers there is none")
+	}
+
+	// Those of an outer middleware are its own affair.
+	outer := w.serve(http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
+		writer.Header().Set("Trailer", "Server-Timing")
+		route.ServeHTTP(writer, r)
+		writer.Header().Set("Server-Timing", "total;dur=1")
+	}))
+	for _, key := range []string{"k", "another-key"} {
+		response, err := outer.Client().Do(outer.request(key, strings.NewReader("{}")))
+		require.NoError(w, err)
+		require.Equal(w, "paid", read(w, response).body)
+		require.Equal(w, http.Header{"Server-Timing": {"total;dur=1"}}, response.Trailer)
 	}
 }
 

@@ -112,10 +112,19 @@ func (r *Recorder) Response(list []string) (idempotency.Response, error) {
 
 // Send sends what was recorded.
 func (r *Recorder) Send() {
+	header := r.to.Header()
+	// A handler that passes on another service's headers may pass on its mark; and trailers are not recorded.
+	for _, name := range [...]string{Replayed, "Trailer"} {
+		if outer, ok := r.before[name]; ok {
+			header[name] = outer
+		} else {
+			delete(header, name)
+		}
+	}
 	// The server counts the bytes itself: a length that the handler set by hand may be wrong, or be that of a body
 	// which middleware outside of this one compresses.
 	if bodyAllowed(r.status) {
-		r.to.Header().Del("Content-Length")
+		header.Del("Content-Length")
 	}
 	r.to.WriteHeader(r.status)
 	if len(r.body) > 0 {
