@@ -258,6 +258,9 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 		err = ErrResponseTooLarge
 	}
 	outcome := c.config.Policy(response, err)
+	if errors.Is(err, ErrResponseTooLarge) {
+		outcome = Release // there is nothing to keep, and what is not kept must not have happened
+	}
 	returned = true
 
 	switch outcome {

@@ -25,6 +25,7 @@ var responseTests = []test{
 	{"a status that is none panics as it does without", aStatusThatIsNonePanics},
 	{"a status without a body has none", aStatusWithoutABodyHasNone},
 	{"a response may be as large as the limit and no larger", aResponseMayBeAsLargeAsTheLimit},
+	{"no policy keeps a response that is too large", noPolicyKeepsAResponseThatIsTooLarge},
 	{"the user's own function answers problems", theUsersOwnFunctionAnswersProblems},
 }
 
@@ -295,6 +296,24 @@ func aResponseMayBeAsLargeAsTheLimit(w *world) {
 				route.ran(3)
 			})
 		}
+	}
+}
+
+func noPolicyKeepsAResponseThatIsTooLarge(w *world) {
+	for _, outcome := range []idempotency.Outcome{idempotency.Complete, idempotency.Refuse} {
+		route := w.route(func(writer http.ResponseWriter, r *http.Request) {
+			w.effect(r.Context())
+			_, _ = writer.Write(make([]byte, 11))
+		}, func(e *idempotency.Config, _ *Config) {
+			e.MaxResponseBytes = 10
+			e.Policy = func(idempotency.Response, error) idempotency.Outcome { return outcome }
+		})
+		for range 2 {
+			route.post("k", "{}").problem(idempotency.CodeResponseTooLarge)
+		}
+		route.ran(2)
+		w.hasEffects(0)
+		w.hasRecords(0)
 	}
 }
 
