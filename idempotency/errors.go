@@ -176,10 +176,13 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Code == e.Code
 }
 
-// AsError returns err as an *Error. An error of another type becomes [ErrInternal] with err as its cause.
+// AsError returns err as an *Error that has a detail. An error of another type becomes [ErrInternal] with err as its cause.
 func AsError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {
+		if e.Detail == "" {
+			return e.withDetail(e.Code.meaning().detail)
+		}
 		return e
 	}
 	return ErrInternal.Because(err)

@@ -140,8 +140,11 @@ func aCallerWithoutAScopeIsTurnedAway(w *world) {
 func aKeyComesFromABody(w *world) {
 	route := w.route(w.pays(http.StatusCreated), func(_ *idempotency.Config, c *Config) {
 		c.Key = func(r *http.Request, body []byte) (string, error) {
-			if string(body) == "broken" {
+			switch string(body) {
+			case "broken":
 				return "", errors.New("secret reason")
+			case "ours":
+				return "", &idempotency.Error{Code: idempotency.CodeScopeMissing} // without a detail
 			}
 			return string(body), nil
 		}
@@ -157,6 +160,7 @@ func aKeyComesFromABody(w *world) {
 	broken := route.post("k", "broken")
 	broken.problem(idempotency.CodeKeyInvalid)
 	require.NotContains(w, broken.body, "secret reason")
+	route.post("k", "ours").problem(idempotency.CodeScopeMissing)
 	route.ran(0)
 }
 
