@@ -1,7 +1,6 @@
 package wireproxy_test
 
 import (
-	"slices"
 	"testing"
 	"time"
 
@@ -13,16 +12,15 @@ import (
 	"github.com/onlyonce/onlyonce/internal/wireproxy"
 )
 
-// median returns the middle of n measurements.
-func median(n int, measure func()) time.Duration {
-	took := make([]time.Duration, n)
-	for i := range took {
+// fastest returns the shortest of n measurements: the others tell of what else the machine had to do.
+func fastest(n int, measure func()) time.Duration {
+	shortest := time.Hour
+	for range n {
 		started := time.Now()
 		measure()
-		took[i] = time.Since(started)
+		shortest = min(shortest, time.Since(started))
 	}
-	slices.Sort(took)
-	return took[n/2]
+	return shortest
 }
 
 func TestADelayIsAddedToEachDirectionOnce(t *testing.T) {
@@ -37,15 +35,15 @@ func TestADelayIsAddedToEachDirectionOnce(t *testing.T) {
 		}
 		require.NoError(t, conn.SendBatch(l.ctx, &b).Close())
 	}
-	one := median(21, func() { require.NoError(t, exec("SELECT 1")(l, conn)) })
-	many := median(21, batch)
+	one := fastest(40, func() { require.NoError(t, exec("SELECT 1")(l, conn)) })
+	many := fastest(40, batch)
 	t.Logf("a round trip took %v, a batch of 20 %v; the line alone takes %v", one, many, 2*delay)
 
-	// Below: never, whatever the machine does. Above: a machine with other work, but less than another round trip.
-	assert.GreaterOrEqual(t, one, 2*delay-200*time.Microsecond)
-	assert.Less(t, one, 4*delay)
-	assert.GreaterOrEqual(t, many, 2*delay-200*time.Microsecond)
-	assert.Less(t, many, 4*delay, "what is sent together travels together")
+	for _, took := range []time.Duration{one, many} {
+		// What the proxy makes good of the machine's lateness it may be early by, at most 0.2 ms in each direction.
+		assert.GreaterOrEqual(t, took, 2*delay-400*time.Microsecond)
+		assert.Less(t, took, 4*delay, "what is sent together travels together, once there and once back")
+	}
 }
 
 func BenchmarkARoundTrip(b *testing.B) {
