@@ -14,11 +14,12 @@ import (
 func TestTheContractInMemoryAndOnPostgres(t *testing.T) {
 	t.Parallel()
 	httpcontract.Run(t, httpcontract.Adapter{
-		UUIDOnly:  idempotencyecho.UUIDOnly,
-		MinLength: idempotencyecho.MinLength,
-		OneStatus: true,
-		Flusher:   true,
-		Mount:     mount,
+		UUIDOnly:     idempotencyecho.UUIDOnly,
+		MinLength:    idempotencyecho.MinLength,
+		WriteProblem: idempotencyecho.WriteProblem,
+		OneStatus:    true,
+		Flusher:      true,
+		Mount:        mount,
 	})
 }
 

@@ -12,8 +12,9 @@ import (
 func TestTheContractInMemoryAndOnPostgres(t *testing.T) {
 	t.Parallel()
 	httpcontract.Run(t, httpcontract.Adapter{
-		UUIDOnly:  nethttp.UUIDOnly,
-		MinLength: nethttp.MinLength,
+		UUIDOnly:     nethttp.UUIDOnly,
+		MinLength:    nethttp.MinLength,
+		WriteProblem: nethttp.WriteProblem,
 		Mount: func(engine *idempotency.Engine, config httpcontract.Config, next http.HandlerFunc) (http.Handler, error) {
 			protect, err := nethttp.Middleware(engine, nethttp.Config(config))
 			if err != nil {

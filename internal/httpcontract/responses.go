@@ -1,6 +1,7 @@
 package httpcontract
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,6 +28,7 @@ var responseTests = []test{
 	{"a response may be as large as the limit and no larger", aResponseMayBeAsLargeAsTheLimit},
 	{"no policy keeps a response that is too large", noPolicyKeepsAResponseThatIsTooLarge},
 	{"the user's own function answers problems", theUsersOwnFunctionAnswersProblems},
+	{"the user's own routes can answer with problems", theUsersOwnRoutesCanAnswerWithProblems},
 }
 
 func aReplayRepeatsWhatIsOnTheList(w *world) {
@@ -331,4 +333,21 @@ func theUsersOwnFunctionAnswersProblems(w *world) {
 	route.post("k", "other").is(http.StatusTeapot, "POST key-reused")
 	route.post("k", "{}").replays(first)
 	route.ran(1)
+}
+
+func theUsersOwnRoutesCanAnswerWithProblems(w *world) {
+	for code, err := range map[idempotency.Code]error{
+		idempotency.CodeInProgress:       idempotency.ErrInProgress,
+		idempotency.CodeStoreUnavailable: fmt.Errorf("wrapped: %w", idempotency.ErrStoreUnavailable.Because(errors.New("secret reason"))),
+		idempotency.CodeKeyReused:        &idempotency.Error{Code: idempotency.CodeKeyReused},
+		idempotency.CodeInternal:         errors.New("secret reason"),
+	} {
+		got := serve(w, http.HandlerFunc(func(writer http.ResponseWriter, _ *http.Request) {
+			writer.Header().Set("Content-Length", "99")
+			w.adapter.WriteProblem(writer, err)
+		}), post("k", "{}"))
+		got.problem(code)
+		require.Empty(w, got.header.Get("Content-Length"))
+		require.NotContains(w, got.body, "secret reason")
+	}
 }

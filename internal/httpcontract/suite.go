@@ -16,6 +16,8 @@ type Adapter struct {
 	// UUIDOnly and MinLength are the validators that the adapter offers.
 	UUIDOnly  func(key string) error
 	MinLength func(n int) func(key string) error
+	// WriteProblem is what the adapter offers to answer as its middleware does.
+	WriteProblem func(w http.ResponseWriter, err error)
 	// OneStatus says that the framework's own writer takes an informational status for the final one.
 	OneStatus bool
 	// Flusher says that the framework's own writer is an http.Flusher, whatever is behind it.
