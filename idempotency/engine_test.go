@@ -384,3 +384,19 @@ func TestARequestWithoutAKeyRunsAndIsNotStored(t *testing.T) {
 	_, err = engine.Run(t.Context(), idempotency.Request{Key: idempotency.Key{Value: "k"}}, never(t))
 	require.ErrorIs(t, err, idempotency.ErrScopeMissing)
 }
+
+func TestAClientThatLeavesStopsAskingForAKeyInProgressElsewhere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &gated{Store: memory(t), err: idempotency.ErrInProgress}
+		engine := engineOn(t, store, idempotency.Config{Wait: 24 * time.Hour})
+		leaves, leave := context.WithTimeout(t.Context(), time.Minute)
+		defer leave()
+		started := time.Now()
+		_, err := engine.Run(leaves, request, never(t))
+		require.ErrorIs(t, err, idempotency.ErrInProgress)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, time.Minute, time.Since(started))
+		require.Greater(t, store.claims.Load(), int32(100), "it asked again and again")
+	})
+}
