@@ -329,6 +329,6 @@ func otherMethodsPassThrough(w *world) {
 func aMethodThatNoRequestHasIsRefused(w *world) {
 	for _, method := range []string{"post", "Patch", ""} {
 		_, err := w.mount(w.pays(http.StatusCreated), func(_ *idempotency.Config, c *Config) { c.Methods = []string{http.MethodPut, method} })
-		require.ErrorContains(w, err, fmt.Sprintf("Methods has %q in it", method))
+		require.ErrorContains(w, err, fmt.Sprintf("%q on the list Methods", method))
 	}
 }

@@ -44,7 +44,7 @@ func NewRules(engine *idempotency.Engine, options Options) (*Rules, error) {
 	for _, method := range options.Methods {
 		// Methods are case-sensitive, so that a route would be left open without a word.
 		if method == "" || method != strings.ToUpper(method) {
-			return nil, fmt.Errorf("Methods has %q in it: no request has this method; write it in capitals", method)
+			return nil, fmt.Errorf("%q on the list Methods is no request's method: write it in capitals", method)
 		}
 	}
 	if options.MaxRequestBytes < 0 {
