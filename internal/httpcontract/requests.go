@@ -20,6 +20,7 @@ var requestTests = []test{
 	{"a body far over the limit is answered, not reset", aBodyFarOverTheLimitIsAnswered},
 	{"the limit of an outer middleware is a limit", theLimitOfAnOuterMiddlewareIsALimit},
 	{"a body that was read already is not taken for none", aBodyThatWasReadAlreadyIsRefused},
+	{"one handler at two places is two operations", oneHandlerAtTwoPlacesIsTwoOperations},
 	{"how a body is framed does not matter", howABodyIsFramedDoesNotMatter},
 	{"a body is asked for only with a good key", aBodyIsAskedForOnlyWithAGoodKey},
 	{"a body that is too large is not asked for", aBodyThatIsTooLargeIsNotAskedFor},
@@ -174,6 +175,24 @@ func aBodyThatIsTooLargeIsNotAskedFor(w *world) {
 }
 
 // Forms are what outer middleware reads: for a token against forgery, say. The handler still finds the values in r.Form.
+func oneHandlerAtTwoPlacesIsTwoOperations(w *world) {
+	route := w.route(w.pays(http.StatusCreated))
+	mux := http.NewServeMux()
+	for _, place := range []string{"/v1", "/v2"} {
+		mux.Handle(place+"/", http.StripPrefix(place, route))
+	}
+	server := w.serve(mux)
+	at := func(place string) answer {
+		request := server.request("k", strings.NewReader("{}"))
+		request.URL.Path = place + "/payments"
+		return server.send(request)
+	}
+	first := at("/v1")
+	first.is(http.StatusCreated, `{"status":"answered"}`)
+	at("/v2").problem(idempotency.CodeKeyReused)
+	at("/v1").replays(first)
+}
+
 func aBodyThatWasReadAlreadyIsRefused(w *world) {
 	asItIs := func(r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }
 	asAForm := func(r *http.Request) { _ = r.FormValue("token") }

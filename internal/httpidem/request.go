@@ -78,8 +78,8 @@ func (*buffered) Close() error { return nil }
 
 // parts are what makes a request what it is, beside its body: method, path, query, media type; and, all of it in more, the
 // chosen headers where there are any.
-func parts(r *http.Request, headers []string) (first [4]string, more []string) {
-	first = [4]string{r.Method, r.URL.EscapedPath(), r.URL.RawQuery, mediaType(r.Header.Get("Content-Type"))}
+func parts(r *http.Request, headers []string) (first [5]string, more []string) {
+	first = [5]string{r.Method, r.URL.EscapedPath(), asked(r), r.URL.RawQuery, mediaType(r.Header.Get("Content-Type"))}
 	if len(headers) == 0 {
 		return first, nil
 	}
@@ -93,6 +93,16 @@ func parts(r *http.Request, headers []string) (first [4]string, more []string) {
 		more = append(more, values...)
 	}
 	return first, more
+}
+
+// asked returns the path that the client asked for, which may be more than is left in the URL: one handler mounted in several
+// places (http.StripPrefix) sees the same rest of it.
+func asked(r *http.Request) string {
+	if !strings.HasPrefix(r.RequestURI, "/") {
+		return "" // sent to a proxy, with the host in it
+	}
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	return path
 }
 
 // mediaType returns a Content-Type without its parameters: another charset or boundary shows in the body if it matters.

@@ -40,7 +40,7 @@ type exchange struct {
 	call     Call
 	in       idempotency.Request
 	body     []byte
-	parts    [4]string
+	parts    [5]string
 	more     []string // with FingerprintHeaders
 	recorder *Recorder
 
