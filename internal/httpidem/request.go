@@ -98,10 +98,12 @@ func parts(r *http.Request, headers []string) (first [5]string, more []string) {
 // asked returns the path that the client asked for, which may be more than is left in the URL: one handler mounted in several
 // places (http.StripPrefix) sees the same rest of it.
 func asked(r *http.Request) string {
-	if !strings.HasPrefix(r.RequestURI, "/") {
-		return "" // sent to a proxy, with the host in it
+	path := r.RequestURI
+	if !strings.HasPrefix(path, "/") { // as proxies are asked, with the host in front
+		_, path, _ = strings.Cut(path, "://")
+		path = path[max(0, strings.IndexByte(path, '/')):]
 	}
-	path, _, _ := strings.Cut(r.RequestURI, "?")
+	path, _, _ = strings.Cut(path, "?")
 	return path
 }
 
