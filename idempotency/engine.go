@@ -225,7 +225,7 @@ func (c *call) execute(ctx context.Context, attempt Attempt) (Result, *Record, e
 		}
 		if c.keyless {
 			attempt, err = c.store.Begin(context.WithoutCancel(ctx))
-		} else if attempt, record, err = c.store.Claim(context.WithoutCancel(ctx), c.request.Key); record != nil {
+		} else if attempt, record, err = c.claim(context.WithoutCancel(ctx)); record != nil {
 			result, err = c.replay(ctx, record)
 			return result, record, err
 		}
@@ -246,8 +246,11 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 	defer func() {
 		run.end()
 		if !returned { // a panic, or runtime.Goexit
-			_ = attempt.Release(detached)
-			c.observe(detached, Released, 0, nil)
+			if err := attempt.Release(detached); errors.Is(err, ErrTransactionEnded) {
+				_ = c.failed(detached, err)
+			} else {
+				c.observe(detached, Released, 0, err)
+			}
 		}
 	}()
 	if !c.keyless {

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,9 +20,10 @@ type attempt struct {
 	keyless bool
 	lock    int64
 	conn    *pgxpool.Conn
-	began   time.Time // now() of the transaction: its identity
-	table   uint32    // the table that was read
-	expired bool      // a record is there whose retention is over
+	began   time.Time           // now() of the transaction: its identity
+	table   uint32              // the table that was read
+	expired *idempotency.Record // what is there, if its retention is over
+	stuck   bool                // a goroutine of the handler did not leave the connection
 	tx      guardedTx
 	guard   guard
 }
@@ -49,7 +51,7 @@ func (c *txContext) Value(key any) any {
 
 // Complete inserts the record behind the handler's writes and commits both.
 func (a *attempt) Complete(ctx context.Context, record *idempotency.Record, retention time.Duration) (idempotency.Settled, error) {
-	if a.guard.over.Swap(true) {
+	if !a.finish() {
 		return idempotency.Settled{}, errOver
 	}
 	ctx, cancel := a.store.bounded(ctx)
@@ -75,7 +77,7 @@ func (a *attempt) Refuse(ctx context.Context, record *idempotency.Record, retent
 	if a.keyless {
 		return idempotency.Settled{}, a.Release(ctx)
 	}
-	if a.guard.over.Swap(true) {
+	if !a.finish() {
 		return idempotency.Settled{}, errOver
 	}
 	ctx, cancel := a.store.bounded(ctx)
@@ -85,7 +87,7 @@ func (a *attempt) Refuse(ctx context.Context, record *idempotency.Record, retent
 	case err == nil:
 		last.queue(sameSQL, a.began)
 		last.queue(rollbackSQL)
-	case err != errFailedStatement: // after which the transaction is rolled back already
+	case err != errFailedStatement || a.guard.conflict.Load(): // after the former the transaction is rolled back already
 		a.letGo()
 		return idempotency.Settled{}, a.orConflict(err)
 	}
@@ -101,7 +103,7 @@ func (a *attempt) Refuse(ctx context.Context, record *idempotency.Record, retent
 
 // Release rolls the handler's transaction back.
 func (a *attempt) Release(ctx context.Context) error {
-	if a.guard.over.Swap(true) {
+	if !a.finish() {
 		return errOver
 	}
 	ctx, cancel := a.store.bounded(ctx)
@@ -152,6 +154,14 @@ func (a *attempt) status() byte { return a.conn.Conn().PgConn().TxStatus() }
 func (a *attempt) unusable(ctx context.Context) error {
 	conn := a.conn.Conn()
 	switch {
+	case a.guard.stray.Load():
+		return idempotency.ErrTransactionAborted.Because(errors.New("pgstore: a goroutine of the handler was using the transaction when the handler returned: " +
+			"wait for the goroutines that it starts"))
+	case a.guard.ended.Load():
+		if a.status() != 'I' && !conn.IsClosed() {
+			_, _ = conn.Exec(ctx, rollbackSQL)
+		}
+		return errEnded
 	case conn.IsClosed():
 		return idempotency.ErrStoreUnavailable.Because(errors.New("pgstore: the connection was lost while the handler ran"))
 	case conn.PgConn().IsBusy(): // the pool closes such a connection, which rolls back
@@ -169,6 +179,10 @@ func (a *attempt) unusable(ctx context.Context) error {
 
 // letGo gives the connection back. The pool closes it if it is in a transaction still, and with that the server rolls back.
 func (a *attempt) letGo() {
+	if a.stuck {
+		a.conn.Hijack() // its socket is closed; the pool makes another one
+		return
+	}
 	if a.guard.largeObjects.Load() {
 		// They bypass the guard: what is left of them must not reach the connection's next user.
 		_ = a.conn.Conn().Close(canceled)
@@ -176,11 +190,18 @@ func (a *attempt) letGo() {
 	a.conn.Release()
 }
 
+// finish takes the transaction from the handler, and reports whether this is the end of it.
+func (a *attempt) finish() bool {
+	first, stuck := a.guard.close(func() net.Conn { return a.conn.Conn().PgConn().Conn() }, a.store.config.Timeout)
+	a.stuck = a.stuck || stuck
+	return first
+}
+
 // abandon ends an attempt whose handler did not run.
 func (a *attempt) abandon() {
 	ctx, cancel := a.store.bounded(context.Background())
 	defer cancel()
-	a.guard.over.Store(true)
+	a.finish()
 	if a.status() != 'I' && !a.conn.Conn().IsClosed() {
 		_, _ = a.conn.Exec(ctx, rollbackSQL)
 	}
@@ -188,13 +209,13 @@ func (a *attempt) abandon() {
 }
 
 func (a *attempt) queueDeleteExpired(batch *pgx.Batch) {
-	if a.expired {
+	if a.expired != nil {
 		batch.Queue(a.store.sql.deleteExpired, a.key.Scope, a.key.Value)
 	}
 }
 
 var (
-	errOver  = errors.New("pgstore: the attempt is over: Complete, Refuse and Release may be called once, all together")
+	errOver  = idempotency.ErrInternal.Because(errors.New("pgstore: the attempt is over: Complete, Refuse and Release may be called once, all together"))
 	errEnded = idempotency.ErrTransactionEnded.Because(errors.New("pgstore: the handler ended the transaction by SQL of its own (COMMIT or ROLLBACK): " +
 		"leave that to the library, and look into what this request has written"))
 	errFailedStatement = idempotency.ErrTransactionAborted.Because(errors.New("pgstore: a statement failed, which aborted the transaction, and the handler reported success: " +

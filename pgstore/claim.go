@@ -79,7 +79,12 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key) (*attempt, *
 		a.abandon()
 		return nil, nil, idempotency.ErrInProgress
 	}
-	a.expired = found.expired
+	if found.expired {
+		a.expired = &idempotency.Record{Response: idempotency.Response{Header: found.headers, Body: found.body}}
+		if whole, err := found.record(); err == nil { // a damaged one is replaced all the same
+			a.expired = whole
+		}
+	}
 	return a, nil, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -115,9 +116,17 @@ func (a *attempt) whoWon(ctx context.Context, otherwise error) (idempotency.Sett
 // readBack finds out whether a commit happened whose reply was lost. It claims the key anew: once it has the lock, the old
 // transaction has ended, and the row is there or it is not. As long as the lock is held the old backend may still commit.
 func (a *attempt) readBack(ctx context.Context, record *idempotency.Record, cause error) (idempotency.Settled, error) {
+	if commitUnreplicated(a.conn) { // the row is there, and may be lost: a connection that ends may have had the time to say so
+		_ = a.conn.Conn().Close(canceled)
+		a.letGo()
+		return idempotency.Settled{}, idempotency.ErrOutcomeUnknown.Because(cause)
+	}
 	_ = a.conn.Conn().Close(canceled)
 	a.letGo()
 	if a.keyless {
+		if refused := refusedCommit(cause); refused != nil {
+			return idempotency.Settled{}, refused
+		}
 		return idempotency.Settled{}, &idempotency.Error{
 			Code:   idempotency.CodeOutcomeUnknown,
 			Detail: "The operation may or may not have taken effect, and without an idempotency key that cannot be found out by retrying. Look for its effect before sending it again.",
@@ -135,7 +144,10 @@ func (a *attempt) readBack(ctx context.Context, record *idempotency.Record, caus
 			return idempotency.Settled{Record: found, ReadBack: true}, nil
 		case err == nil:
 			other.abandon()
-			if !other.expired {
+			if other.expired == nil || !same(other.expired, record) {
+				if refused := refusedCommit(cause); refused != nil {
+					return idempotency.Settled{ReadBack: true}, refused
+				}
 				return idempotency.Settled{ReadBack: true}, idempotency.ErrStoreUnavailable.Because(fmt.Errorf("pgstore: the commit did not happen: %w", cause))
 			}
 			err = errors.New("pgstore: the record that is there has expired")
@@ -148,6 +160,21 @@ func (a *attempt) readBack(ctx context.Context, record *idempotency.Record, caus
 			return idempotency.Settled{}, idempotency.ErrOutcomeUnknown.Because(errors.Join(cause, err))
 		}
 	}
+}
+
+// refusedCommit returns what a COMMIT means that the server itself refused for a reason of the transaction's own: a conflict, or
+// a deferred constraint. Of any other error, even one of the server's, a commit may have come all the same.
+func refusedCommit(err error) error {
+	if !certain(err) {
+		return nil
+	}
+	if isConflict(err) {
+		return idempotency.ErrTransactionConflict.Because(err)
+	}
+	if sqlstate, _ := code(err); strings.HasPrefix(sqlstate, "23") {
+		return idempotency.ErrTransactionAborted.Because(err)
+	}
+	return nil
 }
 
 // same reports whether the record that was read back is the one that was to be committed.

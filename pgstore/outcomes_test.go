@@ -69,17 +69,16 @@ func TestAHandlerThatEndsItsOwnTransactionFailsLoudly(t *testing.T) {
 		"COMMIT and BEGIN":   {`COMMIT`, `BEGIN`},
 		"ROLLBACK and BEGIN": {`ROLLBACK`, `BEGIN`},
 		"COMMIT AND CHAIN":   {`COMMIT AND CHAIN`},
+		"COMMIT and failing": {`COMMIT`, `BEGIN`, `SELECT 1 / 0`},
 	} {
 		for _, status := range []int{201, 402, 500} {
 			t.Run(fmt.Sprint(name, " then ", status), func(t *testing.T) {
 				everyMode(t, func(t *testing.T, w *world) {
 					_, err := w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
-						for _, sql := range end {
-							_, err := tx.Exec(ctx, sql)
-							require.NoError(t, err)
+						for _, sql := range append(end, `INSERT INTO effects VALUES ('after')`) {
+							_, _ = tx.Exec(ctx, sql)
 						}
-						_, err := tx.Exec(ctx, `INSERT INTO effects VALUES ('after')`)
-						return idempotency.Response{Status: status}, err
+						return idempotency.Response{Status: status}, nil
 					})
 					require.ErrorIs(t, err, idempotency.ErrTransactionEnded)
 					require.Contains(t, w.kinds(), idempotency.Failed)
@@ -96,7 +95,7 @@ func TestACommitThatTheDatabaseRefusesIsReadBack(t *testing.T) {
 			_, err := tx.Exec(ctx, `INSERT INTO children VALUES (42)`) // the constraint is looked at by COMMIT
 			return idempotency.Response{Status: 201}, err
 		})
-		require.ErrorIs(t, err, idempotency.ErrStoreUnavailable)
+		require.ErrorIs(t, err, idempotency.ErrTransactionAborted)
 		require.Contains(t, w.kinds(), idempotency.UnknownResolved)
 		require.Equal(t, 0, w.count(`SELECT count(*) FROM children`))
 		w.afterwards()
@@ -300,6 +299,36 @@ func TestAResultLeftOpenIsNotCommitted(t *testing.T) {
 		require.ErrorContains(t, err, "close its rows")
 		w.afterwards()
 	})
+}
+
+func TestAPanicAfterTheHandlerEndedItsTransactionIsReported(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	require.Panics(t, func() {
+		_, _ = w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
+			_, _ = tx.Exec(ctx, `COMMIT`)
+			panic("boom")
+		})
+	})
+	require.Contains(t, w.kinds(), idempotency.Failed)
+}
+
+func TestARefusalOfATransactionThatConflictedIsNotKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(_ *idempotency.Config, s *pgstore.Config, _ *pgxpool.Config) { s.Isolation = pgx.RepeatableRead })
+	_, err := w.pool.Exec(t.Context(), `INSERT INTO effects VALUES ('balance')`)
+	require.NoError(t, err)
+	_, err = w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
+		_, err := tx.Exec(ctx, `SELECT FROM effects`)
+		require.NoError(t, err)
+		_, err = w.pool.Exec(ctx, `UPDATE effects SET name = 'other'`)
+		require.NoError(t, err)
+		_, err = tx.Exec(ctx, `UPDATE effects SET name = 'mine'`)
+		require.Error(t, err)
+		return idempotency.Response{Status: 422}, nil
+	})
+	require.ErrorIs(t, err, idempotency.ErrTransactionConflict)
+	require.Equal(t, 0, w.records())
 }
 
 func TestAPanicOrGoexitFreesTheKey(t *testing.T) {

@@ -5,15 +5,22 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// The results of the handler's statements, looked at for serialization failures and deadlocks: the handler may swallow
-// such an error, or answer 500 because of it, and the engine has to know that running it again can help.
+// The results of the handler's statements. They are looked at for serialization failures and deadlocks, since the handler may
+// swallow such an error, or answer 500 because of it, and the engine has to know that running it again can help. And they
+// are read from the connection, so that they are behind the guard like the transaction itself.
 
 type notedRow struct {
 	pgx.Row
-	guard *guard
+	tx *guardedTx
 }
 
-func (r *notedRow) Scan(dest ...any) error { return r.guard.note(r.Row.Scan(dest...)) }
+func (r *notedRow) Scan(dest ...any) error {
+	if !r.tx.enter() {
+		return ErrNoTx
+	}
+	defer r.tx.leave()
+	return r.tx.noted(r.Row.Scan(dest...))
+}
 
 type failedRow struct{ err error }
 
@@ -21,20 +28,44 @@ func (r failedRow) Scan(...any) error { return r.err }
 
 type notedRows struct {
 	pgx.Rows
-	guard *guard
+	tx *guardedTx
 }
 
 func (r *notedRows) Next() bool {
+	if !r.tx.enter() {
+		return false
+	}
+	defer r.tx.leave()
 	next := r.Rows.Next()
 	if !next {
-		_ = r.guard.note(r.Rows.Err())
+		_ = r.tx.noted(r.Rows.Err())
 	}
 	return next
 }
 
+func (r *notedRows) Scan(dest ...any) error {
+	if !r.tx.enter() {
+		return ErrNoTx
+	}
+	defer r.tx.leave()
+	return r.Rows.Scan(dest...)
+}
+
+func (r *notedRows) Values() ([]any, error) {
+	if !r.tx.enter() {
+		return nil, ErrNoTx
+	}
+	defer r.tx.leave()
+	return r.Rows.Values()
+}
+
 func (r *notedRows) Close() {
+	if !r.tx.enter() {
+		return
+	}
+	defer r.tx.leave()
 	r.Rows.Close()
-	_ = r.guard.note(r.Rows.Err())
+	_ = r.tx.noted(r.Rows.Err())
 }
 
 // noRows returns rows that are closed by err.
@@ -45,19 +76,39 @@ func noRows(err error) pgx.Rows {
 
 type notedBatch struct {
 	pgx.BatchResults
-	guard *guard
+	tx *guardedTx
 }
 
 func (b *notedBatch) Exec() (pgconn.CommandTag, error) {
+	if !b.tx.enter() {
+		return pgconn.CommandTag{}, ErrNoTx
+	}
+	defer b.tx.leave()
 	tag, err := b.BatchResults.Exec()
-	return tag, b.guard.note(err)
+	return tag, b.tx.note(b.tx.Tx, tag, err)
 }
 
 func (b *notedBatch) Query() (pgx.Rows, error) {
+	if !b.tx.enter() {
+		return noRows(ErrNoTx), ErrNoTx
+	}
+	defer b.tx.leave()
 	rows, err := b.BatchResults.Query()
-	return &notedRows{rows, b.guard}, b.guard.note(err)
+	return &notedRows{rows, b.tx}, b.tx.noted(err)
 }
 
-func (b *notedBatch) QueryRow() pgx.Row { return &notedRow{b.BatchResults.QueryRow(), b.guard} }
+func (b *notedBatch) QueryRow() pgx.Row {
+	if !b.tx.enter() {
+		return failedRow{ErrNoTx}
+	}
+	defer b.tx.leave()
+	return &notedRow{b.BatchResults.QueryRow(), b.tx}
+}
 
-func (b *notedBatch) Close() error { return b.guard.note(b.BatchResults.Close()) }
+func (b *notedBatch) Close() error {
+	if !b.tx.enter() {
+		return ErrNoTx
+	}
+	defer b.tx.leave()
+	return b.tx.noted(b.BatchResults.Close())
+}

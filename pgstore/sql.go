@@ -53,7 +53,7 @@ ON CONFLICT (scope, key) DO NOTHING`
 
 	// checkSQL names every column that the store uses.
 	checkSQL = `SELECT pg_is_in_recovery(), current_setting('synchronous_standby_names') <> '',
-	has_table_privilege($1::text, 'INSERT') AND has_table_privilege($1::text, 'DELETE') FROM (SELECT
+	has_table_privilege($1::text, 'INSERT') AND has_table_privilege($1::text, 'UPDATE') AND has_table_privilege($1::text, 'DELETE') FROM (SELECT
 	scope, key, state, fingerprint, recovery_point, steps, request, owner, attempt, leased_until, status, headers, body,
 	created_at, completed_at, expires_at FROM {table} LIMIT 0) columns RIGHT JOIN (VALUES (1)) one ON true`
 

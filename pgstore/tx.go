@@ -3,7 +3,6 @@ package pgstore
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -36,27 +35,28 @@ func Tx(ctx context.Context) pgx.Tx {
 	return noTx
 }
 
-// noTx is a transaction that was never begun.
-var noTx = func() pgx.Tx {
+// noTx is a transaction that was never begun, and closedTx what pgx makes of one.
+var (
+	noTx     = newNoTx()
+	closedTx = noTx.Tx
+)
+
+func newNoTx() *guardedTx {
 	batch := &pgx.Batch{}
 	batch.BeginTx(pgx.TxOptions{})
-	tx := &guardedTx{guard: &guard{}}
-	tx.Tx = pgx.FailedBatchResults(batch, ErrNoTx).Tx()
+	tx := &guardedTx{Tx: pgx.FailedBatchResults(batch, ErrNoTx).Tx(), guard: &guard{}}
 	tx.guard.over.Store(true)
 	return tx
-}()
-
-// guard is what a handler's transaction and the savepoints inside it share.
-type guard struct {
-	over         atomic.Bool // the handler has returned: the connection may be somebody else's
-	conflict     atomic.Bool // a statement failed by 40001 or 40P01
-	largeObjects atomic.Bool // handed out, and they know the connection
 }
 
-// note looks at what a statement of the handler returned.
-func (g *guard) note(err error) error {
+// note looks at what a statement of the handler returned, and at what it did to the transaction.
+func (g *guard) note(tx pgx.Tx, tag pgconn.CommandTag, err error) error {
 	if err != nil && isConflict(err) {
 		g.conflict.Store(true)
+	}
+	// A ROLLBACK of a savepoint has the same tag as one of the transaction; after the latter nothing is open.
+	if conn := tx.Conn(); tag.String() == commitSQL || conn != nil && conn.PgConn().TxStatus() == 'I' && !conn.IsClosed() {
+		g.ended.Store(true)
 	}
 	return err
 }
@@ -78,80 +78,104 @@ func (t *guardedTx) Commit(ctx context.Context) error {
 	if !t.nested {
 		return ErrTxGuarded
 	}
-	if t.over.Load() {
+	if !t.enter() {
 		return ErrNoTx
 	}
-	return t.note(t.Tx.Commit(ctx))
+	defer t.leave()
+	return t.noted(t.Tx.Commit(ctx))
 }
 
 func (t *guardedTx) Rollback(ctx context.Context) error {
 	if !t.nested {
 		return ErrTxGuarded
 	}
-	if t.over.Load() {
+	if !t.enter() {
 		return ErrNoTx
 	}
+	defer t.leave()
 	return t.Tx.Rollback(ctx)
 }
 
 func (t *guardedTx) Begin(ctx context.Context) (pgx.Tx, error) {
-	if t.over.Load() {
+	if !t.enter() {
 		return nil, ErrNoTx
 	}
+	defer t.leave()
 	nested, err := t.Tx.Begin(ctx)
 	if err != nil {
-		return nil, t.note(err)
+		return nil, t.noted(err)
 	}
 	return &guardedTx{Tx: nested, guard: t.guard, nested: true}, nil
 }
 
 func (t *guardedTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	if t.over.Load() {
+	if !t.enter() {
 		return pgconn.CommandTag{}, ErrNoTx
 	}
+	defer t.leave()
 	tag, err := t.Tx.Exec(ctx, sql, args...)
-	return tag, t.note(err)
+	return tag, t.note(t.Tx, tag, err)
 }
 
 func (t *guardedTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	if t.over.Load() {
+	if !t.enter() {
 		return noRows(ErrNoTx), ErrNoTx
 	}
+	defer t.leave()
 	rows, err := t.Tx.Query(ctx, sql, args...)
-	return &notedRows{rows, t.guard}, t.note(err)
+	return &notedRows{rows, t}, t.noted(err)
 }
 
 func (t *guardedTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	if t.over.Load() {
+	if !t.enter() {
 		return failedRow{ErrNoTx}
 	}
-	return &notedRow{t.Tx.QueryRow(ctx, sql, args...), t.guard}
+	defer t.leave()
+	return &notedRow{t.Tx.QueryRow(ctx, sql, args...), t}
 }
 
 func (t *guardedTx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
-	if t.over.Load() {
+	if !t.enter() {
 		return nil, ErrNoTx
 	}
+	defer t.leave()
 	description, err := t.Tx.Prepare(ctx, name, sql)
-	return description, t.note(err)
+	return description, t.noted(err)
 }
 
 func (t *guardedTx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
-	if t.over.Load() {
+	if !t.enter() {
 		return 0, ErrNoTx
 	}
+	defer t.leave()
 	n, err := t.Tx.CopyFrom(ctx, table, columns, rows)
-	return n, t.note(err)
+	return n, t.noted(err)
 }
 
 func (t *guardedTx) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
-	if t.over.Load() {
+	if !t.enter() {
 		return pgx.FailedBatchResults(batch, ErrNoTx)
 	}
-	return &notedBatch{t.Tx.SendBatch(ctx, batch), t.guard}
+	defer t.leave()
+	return &notedBatch{t.Tx.SendBatch(ctx, batch), t}
 }
 
 func (t *guardedTx) LargeObjects() pgx.LargeObjects {
+	if t.over.Load() {
+		return closedTx.LargeObjects()
+	}
 	t.largeObjects.Store(true)
 	return t.Tx.LargeObjects()
 }
+
+// Conn returns the connection, or nil once the handler has returned. What is done by it is not looked at, and a copy that is
+// kept is another request's connection later: use the transaction's own methods.
+func (t *guardedTx) Conn() *pgx.Conn {
+	if t.over.Load() {
+		return nil
+	}
+	return t.Tx.Conn()
+}
+
+// noted is note for what has no tag.
+func (t *guardedTx) noted(err error) error { return t.note(t.Tx, pgconn.CommandTag{}, err) }

@@ -2,9 +2,12 @@ package pgstore_test
 
 import (
 	"context"
+	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/onlyonce/onlyonce/idempotency"
@@ -121,4 +124,52 @@ func TestAClaimInsideAHandlerIsRefused(t *testing.T) {
 	})
 	require.ErrorIs(t, err, idempotency.ErrNested)
 	w.afterwards()
+}
+
+// A goroutine that outlives its handler must not share a connection with whoever has it next, and two on one connection at once
+// would bring the process down.
+func TestAGoroutineThatOutlivesItsHandlerIsKeptOffTheConnection(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.MaxConns = 2 })
+	var strays sync.WaitGroup
+	for i := range 200 {
+		request := idempotency.Request{Key: idempotency.Key{Scope: w.schema, Value: fmt.Sprint(i)}}
+		_, err := w.engine.Run(t.Context(), request, func(ctx context.Context) (idempotency.Response, error) {
+			tx := pgstore.Tx(ctx)
+			started := make(chan struct{})
+			strays.Go(func() {
+				close(started)
+				for {
+					if _, err := tx.Exec(ctx, `INSERT INTO effects VALUES ('stray')`); err != nil {
+						return
+					}
+				}
+			})
+			<-started
+			return idempotency.Response{Status: 500}, nil
+		})
+		if err != nil {
+			require.ErrorIs(t, err, idempotency.ErrTransactionAborted)
+			require.ErrorContains(t, err, "goroutine")
+		}
+	}
+	strays.Wait()
+	require.Equal(t, 0, w.effects(), "a stray wrote outside of its transaction")
+	w.afterwards()
+}
+
+func TestAKeptTransactionGivesNoConnectionAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var kept pgx.Tx
+	_, err := w.run(func(_ context.Context, tx pgx.Tx) (idempotency.Response, error) {
+		kept = tx
+		require.NotNil(t, tx.Conn())
+		return idempotency.Response{Status: 201}, nil
+	})
+	require.NoError(t, err)
+	require.Nil(t, kept.Conn())
+	objects := kept.LargeObjects()
+	_, err = objects.Create(t.Context(), 0)
+	require.ErrorIs(t, err, pgx.ErrTxClosed)
 }
