@@ -12,6 +12,15 @@ import (
 // success with a warning.
 func TestACommitThatNoStandbyConfirmedIsNotReportedAsSuccess(t *testing.T) {
 	t.Parallel()
+	for _, end := range []string{"pg_cancel_backend", "pg_terminate_backend"} {
+		t.Run(end, func(t *testing.T) {
+			t.Parallel()
+			unconfirmed(t, end)
+		})
+	}
+}
+
+func unconfirmed(t *testing.T, end string) {
 	w, _ := newOwnWorld(t)
 	s := startServer(t, settings{URL: w.url})
 	require.Equal(t, 201, s.send(payFor("alice", "before")).status)
@@ -20,7 +29,7 @@ func TestACommitThatNoStandbyConfirmedIsNotReportedAsSuccess(t *testing.T) {
 		require.NoError(t, err)
 	}
 	first, key := awaitUnconfirmed(t, w, s)
-	_, err := w.pool.Exec(deadline(t), "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+	_, err := w.pool.Exec(deadline(t), "SELECT "+end+"(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 	require.NoError(t, err)
 
 	r := result(t, first)

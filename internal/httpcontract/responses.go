@@ -15,6 +15,8 @@ import (
 )
 
 var responseTests = []test{
+	{"a header is replayed however its name was spelled", aHeaderIsReplayedHoweverItWasSpelled},
+	{"a content type that was switched off or set outside is the same in a replay", theContentTypeIsTheSameInAReplay},
 	{"a replay repeats what is on the list and nothing else", aReplayRepeatsWhatIsOnTheList},
 	{"what must not be replayed cannot be put on the list", whatMustNotBeReplayedCannotBeListed},
 	{"what an outer middleware sets is not stored", whatAnOuterMiddlewareSetsIsNotStored},
@@ -349,5 +351,43 @@ func theUsersOwnRoutesCanAnswerWithProblems(w *world) {
 		got.problem(code)
 		require.Empty(w, got.header.Get("Content-Length"))
 		require.NotContains(w, got.body, "secret reason")
+	}
+}
+
+func aHeaderIsReplayedHoweverItWasSpelled(w *world) {
+	route := w.route(func(writer http.ResponseWriter, _ *http.Request) {
+		writer.Header()["ETag"] = []string{`"v1"`}
+		writer.WriteHeader(http.StatusCreated)
+	})
+	for range 2 {
+		require.Equal(w, `"v1"`, route.post("k", "{}").header.Get("ETag"))
+	}
+}
+
+func theContentTypeIsTheSameInAReplay(w *world) {
+	outer := ""
+	inner := w.route(func(writer http.ResponseWriter, _ *http.Request) {
+		if outer == "" {
+			writer.Header()["Content-Type"] = nil
+		} else {
+			writer.Header().Set("Content-Type", "text/plain")
+		}
+		writer.WriteHeader(http.StatusCreated)
+		_, _ = writer.Write([]byte("<html>"))
+	})
+	server := w.serve(http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
+		if outer != "" {
+			writer.Header().Set("Content-Type", outer)
+		}
+		inner.ServeHTTP(writer, r)
+	}))
+	for _, set := range []struct{ first, again string }{{"", ""}, {"text/plain", "application/json"}} {
+		key := w.key()
+		outer = set.first
+		first := server.post(key, "{}")
+		outer = set.again
+		again := server.post(key, "{}")
+		require.Equal(w, "true", again.header.Get("Idempotent-Replayed"))
+		require.Equal(w, first.header.Get("Content-Type"), again.header.Get("Content-Type"))
 	}
 }

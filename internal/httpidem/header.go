@@ -39,7 +39,7 @@ func replayList(extra []string) ([]string, error) {
 	return slices.Compact(list), nil
 }
 
-// encodeHeader writes the headers on the list that the handler set, and that were not there before it, as "Name: value\r\n" each.
+// encodeHeader writes the Content-Type, and the headers on the list that the handler set and that were not there before it, as "Name: value\r\n" each.
 func encodeHeader(list []string, header, before http.Header) []byte {
 	size := 0
 	for _, name := range list {
@@ -52,7 +52,8 @@ func encodeHeader(list []string, header, before http.Header) []byte {
 	}
 	encoded := make([]byte, 0, size)
 	for _, name := range list {
-		if before != nil && slices.Equal(header[name], before[name]) {
+		// What the body is does not depend on who said so first; the rest of the outer middleware's belongs to its request.
+		if before != nil && name != "Content-Type" && slices.Equal(header[name], before[name]) {
 			continue
 		}
 		for _, value := range header[name] {

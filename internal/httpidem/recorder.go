@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/onlyonce/onlyonce/idempotency"
@@ -26,6 +27,7 @@ type Recorder struct {
 	body    []byte
 	limit   int
 	tooMuch bool
+	sealed  bool     // the response was handed over: nothing is added to it
 	request buffered // the request's body, for the handler
 }
 
@@ -45,7 +47,7 @@ func (r *Recorder) begin() {
 	} else {
 		r.header = r.before.Clone()
 	}
-	r.status, r.body, r.tooMuch = 0, nil, false
+	r.status, r.body, r.tooMuch, r.sealed = 0, nil, false, false
 }
 
 // Reset forgets what was recorded, and gives the outer header back the state that it had.
@@ -70,7 +72,17 @@ func (r *Recorder) WriteHeader(status int) {
 	r.status = status
 	outer := r.to.Header()
 	clear(outer)
-	maps.Copy(outer, r.header)
+	for name, values := range r.header {
+		// As a client reads them: a name has no case, and a header without a value is none. ("ETag" is not how Go spells it,
+		// and a Content-Type of nil would be sniffed in the replay.)
+		if len(values) > 0 {
+			name = http.CanonicalHeaderKey(name)
+			if outer[name] != nil {
+				values = append(slices.Clip(outer[name]), values...)
+			}
+			outer[name] = values
+		}
+	}
 }
 
 // Write keeps b. It returns [idempotency.ErrResponseTooLarge] when the body grows over the limit.
@@ -80,6 +92,9 @@ func (r *Recorder) Write(b []byte) (int, error) { return write(r, b) }
 func (r *Recorder) WriteString(s string) (int, error) { return write(r, s) }
 
 func write[T []byte | string](r *Recorder, b T) (int, error) {
+	if r.sealed {
+		return 0, http.ErrHandlerTimeout
+	}
 	r.WriteHeader(http.StatusOK)
 	if !bodyAllowed(r.status) {
 		return 0, http.ErrBodyNotAllowed
@@ -99,9 +114,11 @@ func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// Response returns what was recorded, with the headers on list encoded. Without a WriteHeader the status is 200.
+// Response returns what was recorded, with the headers on list encoded. Without a WriteHeader the status is 200. What a
+// goroutine of the handler's writes later is refused.
 func (r *Recorder) Response(list []string) (idempotency.Response, error) {
 	r.WriteHeader(http.StatusOK)
+	r.sealed = true
 	if r.tooMuch {
 		return idempotency.Response{}, idempotency.ErrResponseTooLarge
 	}

@@ -103,6 +103,11 @@ func (x *exchange) run(ctx context.Context) (idempotency.Response, error) {
 		x.recorder.request.Reset(x.body)
 		request.Body, request.ContentLength, request.TransferEncoding = &x.recorder.request, int64(len(x.body)), nil
 	}
+	defer func() {
+		if request.MultipartForm != nil { // net/http clears away only what it knows of
+			_ = request.MultipartForm.RemoveAll()
+		}
+	}()
 	if err := x.call.Next(x.recorder, request); err != nil {
 		return idempotency.Response{}, err
 	}
@@ -125,6 +130,9 @@ func (x *exchange) read() (keyed bool, err error) {
 	call, options := &x.call, &x.rules.options
 	if call.ScopeErr != nil {
 		return false, as(idempotency.ErrScopeMissing, call.ScopeErr)
+	}
+	if call.Scope == "" {
+		return false, idempotency.ErrScopeMissing
 	}
 	key := ""
 	if call.Key == nil {
