@@ -263,6 +263,8 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 	outcome := c.config.Policy(response, err)
 	if errors.Is(err, ErrResponseTooLarge) {
 		outcome = Release // there is nothing to keep, and what is not kept must not have happened
+	} else if err != nil && outcome == Complete {
+		outcome = 0 // there is no response that a retry could get
 	}
 	returned = true
 
@@ -273,7 +275,7 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 		return c.release(detached, attempt, response, err)
 	}
 	_ = attempt.Release(detached)
-	return Result{}, nil, c.failed(detached, fmt.Errorf("idempotency: Config.Policy returned outcome %d: return Complete, Refuse or Release", outcome))
+	return Result{}, nil, c.failed(detached, fmt.Errorf("idempotency: Config.Policy returned outcome %d: return Complete (not for an error), Refuse or Release", outcome))
 }
 
 // settle stores the response, with the handler's writes or without them.

@@ -329,9 +329,13 @@ func TestAPolicyCanBeReplacedAndIsChecked(t *testing.T) {
 		require.Equal(t, replayed, result.Replayed)
 	}
 	broken := engineOn(t, memory(t), idempotency.Config{Policy: func(idempotency.Response, error) idempotency.Outcome { return 0 }})
+	failing := func(context.Context) (idempotency.Response, error) { return idempotency.Response{}, errors.New("no") }
+	other := idempotency.Request{Key: idempotency.Key{Scope: "alice", Value: "fails"}}
 	for range 2 {
 		_, err := broken.Run(t.Context(), request, answers("x"))
-		require.ErrorContains(t, err, "return Complete, Refuse or Release")
+		require.ErrorContains(t, err, "Refuse or Release")
+		_, err = keeps.Run(t.Context(), other, failing)
+		require.ErrorContains(t, err, "not for an error")
 	}
 }
 

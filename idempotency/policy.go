@@ -30,7 +30,7 @@ func (o Outcome) String() string {
 }
 
 // Policy decides what a handler's outcome means. err is what the handler returned; the response counts only where it is
-// nil. A panic, and a response that is too large, is always a Release.
+// nil, so that an error must not be completed. A panic, and a response that is too large, is always a Release.
 type Policy func(response Response, err error) Outcome
 
 // DefaultPolicy completes 2xx and 3xx (and status 0, which is success outside HTTP), refuses the 4xx that say "no", and
