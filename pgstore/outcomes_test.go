@@ -102,6 +102,22 @@ func TestACommitThatTheDatabaseRefusesIsReadBack(t *testing.T) {
 	})
 }
 
+func TestAnExpiredRecordIsNotTakenForAnUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(_ *idempotency.Config, s *pgstore.Config, _ *pgxpool.Config) { s.ReadBackTimeout = 5 * time.Second })
+	_, err := w.run(pays(201))
+	require.NoError(t, err)
+	_, err = w.pool.Exec(t.Context(), `UPDATE idempotency_keys SET expires_at = now() - interval '1 second'`)
+	require.NoError(t, err)
+	_, err = w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
+		_, err := w.pool.Exec(ctx, `SELECT pg_terminate_backend($1)`, tx.Conn().PgConn().PID())
+		return idempotency.Response{Status: 201, Body: []byte("another answer")}, err
+	})
+	require.ErrorIs(t, err, idempotency.ErrStoreUnavailable)
+	require.Contains(t, w.kinds(), idempotency.UnknownResolved)
+	require.Equal(t, 1, w.effects())
+}
+
 // Two stores that do not see each other's locks stand for whatever a lock lets through: another entry node of a
 // distributed database, a snapshot older than the lock.
 func TestThePrimaryKeyDecidesWhereTheLockDoesNot(t *testing.T) {

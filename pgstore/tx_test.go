@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -156,6 +157,32 @@ func TestAGoroutineThatOutlivesItsHandlerIsKeptOffTheConnection(t *testing.T) {
 	strays.Wait()
 	require.Equal(t, 0, w.effects(), "a stray wrote outside of its transaction")
 	w.afterwards()
+}
+
+func TestAGoroutineInTheMiddleOfAStatementIsThrownOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	out := make(chan error, 1)
+	_, err := w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
+		pid := tx.Conn().PgConn().PID()
+		go func() {
+			_, err := tx.Exec(context.WithoutCancel(ctx), `SELECT pg_sleep(600)`)
+			out <- err
+		}()
+		require.Eventually(t, func() bool {
+			return w.count(`SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'`, pid) == 1
+		}, 10*time.Second, time.Millisecond)
+		return idempotency.Response{Status: 201}, nil
+	})
+	require.ErrorIs(t, err, idempotency.ErrTransactionAborted)
+	select {
+	case err := <-out:
+		require.Error(t, err)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "the goroutine still holds the connection")
+	}
+	_, err = w.pool.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query = 'SELECT pg_sleep(600)'`)
+	require.NoError(t, err)
 }
 
 func TestAKeptTransactionGivesNoConnectionAway(t *testing.T) {
