@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -96,24 +98,35 @@ func engineOn(pool *pgxpool.Pool, config idempotency.Config) (*idempotency.Engin
 	return idempotency.New(store, config)
 }
 
-// pay is the payment: four statements in three round trips, between BEGIN and COMMIT.
-func pay(ctx context.Context, tx pgx.Tx, account int64) (payment int64, err error) {
-	var balance int64
+// querier is a transaction, or a connection in one.
+type querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// payment is what is measured: four statements in three round trips, between BEGIN and COMMIT, and the response.
+func payment(ctx context.Context, tx querier) (idempotency.Response, error) {
+	account := 1 + mathrand.Int64N(accounts)
+	var balance, id int64
 	if err := tx.QueryRow(ctx, `UPDATE accounts SET balance = balance - 100 WHERE id = $1 RETURNING balance`, account).Scan(&balance); err != nil {
-		return 0, err
+		return idempotency.Response{}, err
 	}
-	if err := tx.QueryRow(ctx, `INSERT INTO payments (account, amount) VALUES ($1, 100) RETURNING id`, account).Scan(&payment); err != nil {
-		return 0, err
+	if err := tx.QueryRow(ctx, `INSERT INTO payments (account, amount) VALUES ($1, 100) RETURNING id`, account).Scan(&id); err != nil {
+		return idempotency.Response{}, err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO ledger (payment, account, amount) VALUES ($1, $2, -100), ($1, 0, 100)`, payment, account)
-	return payment, err
+	_, err := tx.Exec(ctx, `INSERT INTO ledger (payment, account, amount) VALUES ($1, $2, -100), ($1, 0, 100)`, id, account)
+	return idempotency.Response{
+		Status: 201,
+		Header: fmt.Appendf(nil, "Content-Type: application/json\r\nLocation: /api/v1/payments/%d\r\n", id),
+		Body:   fmt.Appendf(nil, `{"id":%d,"amount":100,"currency":"USD","status":"succeeded"}`, id),
+	}, err
 }
 
 // request returns a request with a fresh key, as a client would make one.
 func (db *database) request() idempotency.Request {
 	var fingerprinter *idempotency.Fingerprinter
 	return idempotency.Request{
-		Key:         idempotency.Key{Scope: "account-4711", Value: uuid()},
+		Key:         idempotency.Key{Scope: "account-4711", Value: uuid4()},
 		Fingerprint: fingerprinter.Sum([]byte(`{"amount":100,"currency":"USD"}`), "POST", "/api/v1/payments", "", "application/json"),
 	}
 }

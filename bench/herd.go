@@ -21,7 +21,7 @@ func (db *database) herd(ctx context.Context) (string, error) {
 			}
 			engines = append(engines, engine)
 		}
-		ran, same, took, err := stampede(ctx, engines, 100, db.request(), db.payment)
+		ran, same, took, err := stampede(ctx, engines, 100, db.request(), handler)
 		if err != nil {
 			return "", err
 		}
@@ -47,7 +47,7 @@ func (db *database) held(ctx context.Context) (string, error) {
 			connections = max(connections, pool.Stat().AcquiredConns())
 			time.Sleep(time.Millisecond)
 		}
-		return db.payment(ctx)
+		return handler(ctx)
 	})
 	return fmt.Sprintf("500 duplicates in one process: %d execution, %d equal answers, %d connection held", ran, same, connections), err
 }

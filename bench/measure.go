@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	mathrand "math/rand/v2"
 	"slices"
@@ -23,7 +24,7 @@ type contender func(ctx context.Context) error
 func (db *database) plain(pool *pgxpool.Pool) contender {
 	return func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			_, err := pay(ctx, tx, 1+mathrand.Int64N(accounts))
+			_, err := payment(ctx, tx)
 			return err
 		})
 	}
@@ -31,18 +32,13 @@ func (db *database) plain(pool *pgxpool.Pool) contender {
 
 func (db *database) protected(engine *idempotency.Engine) contender {
 	return func(ctx context.Context) error {
-		_, err := engine.Run(ctx, db.request(), db.payment)
+		_, err := engine.Run(ctx, db.request(), handler)
 		return err
 	}
 }
 
-func (db *database) payment(ctx context.Context) (idempotency.Response, error) {
-	payment, err := pay(ctx, pgstore.Tx(ctx), 1+mathrand.Int64N(accounts))
-	return idempotency.Response{
-		Status: 201,
-		Header: fmt.Appendf(nil, "Content-Type: application/json\r\nLocation: /api/v1/payments/%d\r\n", payment),
-		Body:   fmt.Appendf(nil, `{"id":%d,"amount":100,"currency":"USD","status":"succeeded"}`, payment),
-	}, err
+func handler(ctx context.Context) (idempotency.Response, error) {
+	return payment(ctx, pgstore.Tx(ctx))
 }
 
 // round lets as many workers as there are connections make payments for a while.
@@ -80,9 +76,9 @@ func round(ctx context.Context, workers int, length time.Duration, pay contender
 	return float64(len(times)) / time.Since(began).Seconds(), times[len(times)*99/100], nil
 }
 
-// throughput has both take turns, and compares within each round: the ratio is the median of the rounds' ratios.
+// throughput has the contenders take turns, and compares within each round: a ratio is the median of the rounds' ratios.
 func (db *database) throughput(ctx context.Context, delay time.Duration, connections, rounds int, length time.Duration) (string, error) {
-	var pools [2]*pgxpool.Pool
+	var pools [3]*pgxpool.Pool
 	for i := range pools {
 		var err error
 		if pools[i], err = db.pool(ctx, connections, delay); err != nil {
@@ -94,14 +90,14 @@ func (db *database) throughput(ctx context.Context, delay time.Duration, connect
 	if err != nil {
 		return "", err
 	}
-	both := [2]contender{db.plain(pools[0]), db.protected(engine)}
-	var speed, p99 [2][]float64
-	var ratio, tail []float64
+	contenders := [...]contender{db.plain(pools[0]), db.protected(engine), db.byHand(pools[2])}
+	var speed, p99, ratio [3][]float64
+	var tail []float64
 	for n := range rounds + 1 { // the first warms up
-		var s, p [2]float64
-		for turn := range both {
-			who := (turn + n) % 2
-			perSecond, slowest, err := round(ctx, connections, length, both[who])
+		var s, p [3]float64
+		for turn := range contenders {
+			who := (turn + n) % len(contenders)
+			perSecond, slowest, err := round(ctx, connections, length, contenders[who])
 			if err != nil {
 				return "", err
 			}
@@ -110,13 +106,13 @@ func (db *database) throughput(ctx context.Context, delay time.Duration, connect
 		if n == 0 {
 			continue
 		}
-		for who := range both {
-			speed[who], p99[who] = append(speed[who], s[who]), append(p99[who], p[who])
+		for who := range contenders {
+			speed[who], p99[who], ratio[who] = append(speed[who], s[who]), append(p99[who], p[who]), append(ratio[who], s[who]/s[0])
 		}
-		ratio, tail = append(ratio, s[1]/s[0]), append(tail, p[1]/p[0])
+		tail = append(tail, p[1]/p[0])
 	}
-	return fmt.Sprintf("| %s | %d | %.0f | %.0f | **%.2f** | %.2f ms | %.2f ms | %.2f |", rtt(delay), connections,
-		median(speed[0]), median(speed[1]), median(ratio), median(p99[0]), median(p99[1]), median(tail)), nil
+	return fmt.Sprintf("| %s | %d | %.0f | %.0f | **%.2f** | %.2f | %.2f ms | %.2f ms | %.2f |", rtt(delay), connections,
+		median(speed[0]), median(speed[1]), median(ratio[1]), median(ratio[2]), median(p99[0]), median(p99[1]), median(tail)), nil
 }
 
 // roundTrips counts, on the wire and with everything prepared, what a payment takes.
@@ -141,7 +137,7 @@ func (db *database) roundTrips(ctx context.Context) (string, error) {
 	}
 	request := db.request()
 	replay := func(ctx context.Context) error {
-		_, err := engine.Run(ctx, request, db.payment)
+		_, err := engine.Run(ctx, request, handler)
 		return err
 	}
 	var counts []any
@@ -161,11 +157,18 @@ func (db *database) roundTrips(ctx context.Context) (string, error) {
 }
 
 // wal measures the bytes of write-ahead log of a payment with and without protection, after a warm-up that has written
-// every page once since the last checkpoint.
+// every page once since the last checkpoint. Keys in random order split the pages of the primary key in the middle, and
+// keys in the order of time at the end.
 func (db *database) wal(ctx context.Context) (string, error) {
 	engine, err := engineOn(db.admin, idempotency.Config{})
 	if err != nil {
 		return "", err
+	}
+	ordered := func(ctx context.Context) error {
+		request := db.request()
+		request.Key.Value = uuid7()
+		_, err := engine.Run(ctx, request, handler)
+		return err
 	}
 	const payments = 3000
 	perPayment := func(pay contender) (float64, error) {
@@ -182,21 +185,22 @@ func (db *database) wal(ctx context.Context) (string, error) {
 		err := db.admin.QueryRow(ctx, sql).Scan(&after)
 		return float64(after-before) / payments, err
 	}
-	var plain, protected []float64
+	contenders := [...]contender{db.plain(db.admin), db.protected(engine), ordered}
+	var bytes [len(contenders)][]float64
 	for n := range 4 {
-		p, err := perPayment(db.plain(db.admin))
-		if err != nil {
-			return "", err
-		}
-		q, err := perPayment(db.protected(engine))
-		if err != nil {
-			return "", err
-		}
-		if n > 0 {
-			plain, protected = append(plain, p), append(protected, q)
+		for who, pay := range contenders {
+			b, err := perPayment(pay)
+			if err != nil {
+				return "", err
+			}
+			if n > 0 {
+				bytes[who] = append(bytes[who], b)
+			}
 		}
 	}
-	return fmt.Sprintf("WAL of a payment: plain %.0f B, protected %.0f B, above plain %.0f B", median(plain), median(protected), median(protected)-median(plain)), nil
+	plain := median(bytes[0])
+	return fmt.Sprintf("WAL of a payment: plain %.0f B; above plain %.0f B with random keys (UUIDv4), %.0f B with keys ordered by time (UUIDv7)",
+		plain, median(bytes[1])-plain, median(bytes[2])-plain), nil
 }
 
 // replays compares answering a retry with making the payment.
@@ -215,13 +219,13 @@ func (db *database) replays(ctx context.Context) (string, error) {
 		return "", err
 	}
 	request := db.request()
-	if _, err := engine.Run(ctx, request, db.payment); err != nil {
+	if _, err := engine.Run(ctx, request, handler); err != nil {
 		return "", err
 	}
 	replay := func(ctx context.Context) error {
 		request := db.request()
 		request.Key.Value = keys[mathrand.IntN(len(keys))]
-		result, err := engine.Run(ctx, request, db.payment)
+		result, err := engine.Run(ctx, request, handler)
 		if err == nil && !result.Replayed {
 			err = fmt.Errorf("a replay was none")
 		}
@@ -230,7 +234,7 @@ func (db *database) replays(ctx context.Context) (string, error) {
 	keys = nil
 	for range 1000 {
 		request := db.request()
-		if _, err := stranger.Run(ctx, request, db.payment); err != nil {
+		if _, err := stranger.Run(ctx, request, handler); err != nil {
 			return "", err
 		}
 		keys = append(keys, request.Key.Value)
@@ -238,7 +242,7 @@ func (db *database) replays(ctx context.Context) (string, error) {
 	for _, key := range keys { // this process sees each once, and remembers
 		request := db.request()
 		request.Key.Value = key
-		if _, err := engine.Run(ctx, request, db.payment); err != nil {
+		if _, err := engine.Run(ctx, request, handler); err != nil {
 			return "", err
 		}
 	}
@@ -274,8 +278,20 @@ func median(values []float64) float64 {
 	return (sorted[len(sorted)/2-1] + sorted[len(sorted)/2]) / 2
 }
 
-func uuid() string {
+// uuid4 and uuid7 differ in what the primary key makes of them: nothing but the order counts.
+func uuid4() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:])
+	return format(b)
+}
+
+func uuid7() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixNano()))
+	return format(b)
+}
+
+func format(b [16]byte) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
