@@ -27,6 +27,12 @@ type Config struct {
 	// because of another one (serialization failure, deadlock). Default: 0, the client gets [ErrTransactionConflict] and
 	// retries itself.
 	Reruns int
+	// Lease is for how long a key with a recovery point belongs to an attempt after its last sign of life. It is renewed while a
+	// foreign call runs ([Foreign]); once it is over, a retry or the completer takes over. Shorter means a faster recovery
+	// from a crash, longer more patience with a database that is slow to answer. Default: 15 seconds. At least 10 milliseconds.
+	Lease time.Duration
+	// Codec stores the results of steps. Default: encoding/json.
+	Codec Codec
 	// ReapInterval is the time between two passes of [Engine.Maintain]. Default: 1 minute.
 	ReapInterval time.Duration
 	// ReapBatch is how many records one statement of the reaper deletes. Default: 1000.
@@ -44,6 +50,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"Retention", &c.Retention, time.Second, 24 * time.Hour},
 		{"Wait", &c.Wait, 0, 0},
 		{"HandlerTimeout", &c.HandlerTimeout, time.Millisecond, 30 * time.Second},
+		{"Lease", &c.Lease, 10 * time.Millisecond, 15 * time.Second},
 		{"ReapInterval", &c.ReapInterval, time.Millisecond, time.Minute},
 	} {
 		if *setting.value == 0 {
@@ -71,6 +78,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Policy == nil {
 		c.Policy = DefaultPolicy
+	}
+	if c.Codec == nil {
+		c.Codec = jsonCodec{}
 	}
 	if c.Observer == nil {
 		c.Observer = discard

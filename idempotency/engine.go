@@ -40,6 +40,9 @@ type Request struct {
 	// Matches is asked about a stored fingerprint that differs from Fingerprint, so that a recipe can change while keys
 	// are alive ([Fingerprinter.Matches]). May be nil.
 	Matches func(stored Fingerprint) bool
+	// Describe returns what the completer makes the request of, should it be left at a recovery point. It is called before the
+	// first one is stored, and not at all for a handler without. nil: nothing is stored, and the key must say enough.
+	Describe func() ([]byte, error)
 }
 
 // Handler does the work. Its ctx outlives the client, is bounded by Config.HandlerTimeout, and carries what the store gives
@@ -66,7 +69,7 @@ func (e *Engine) Run(ctx context.Context, request Request, handler Handler) (Res
 	if running(ctx) {
 		return Result{}, ErrNested
 	}
-	call := call{Engine: e, request: request, handler: handler, started: started}
+	call := call{Engine: e, request: request, handler: handler, started: started, resumption: resumptionOf(ctx, request.Key)}
 	for {
 		f, leader := e.flights.join(request.Key)
 		if leader {
@@ -101,6 +104,8 @@ type call struct {
 	handler Handler
 	started time.Time
 	keyless bool
+	// resumption is set if the request is the completer's.
+	resumption *resumption
 }
 
 func (c *call) observe(ctx context.Context, kind EventKind, status int, err error) {
@@ -135,6 +140,9 @@ func (c *call) lead(ctx context.Context, f *flight) (result Result, err error) {
 	}
 	if stored != nil {
 		return c.replay(ctx, stored)
+	}
+	if err := c.resumable(ctx, attempt); err != nil {
+		return Result{}, err
 	}
 	c.flights.takeOff(f)
 	result, stored, err = c.execute(ctx, attempt)
@@ -206,13 +214,18 @@ func (c *call) claim(ctx context.Context) (Attempt, *Record, error) {
 // replay answers with a stored record, if it belongs to this request.
 func (c *call) replay(ctx context.Context, record *Record) (Result, error) {
 	c.recent.add(c.request.Key)
-	if !record.Fingerprint.Equal(c.request.Fingerprint) &&
-		(c.request.Matches == nil || !c.request.Matches(record.Fingerprint)) {
+	c.settled()
+	if !c.sameAs(record.Fingerprint) {
 		c.observe(ctx, Reused, ErrKeyReused.Code.Status(), nil)
 		return Result{}, ErrKeyReused
 	}
 	c.observe(ctx, Replayed, record.Response.Status, nil)
 	return Result{Response: record.Response, Replayed: true}, nil
+}
+
+// sameAs reports whether a stored fingerprint is that of this request.
+func (c *call) sameAs(stored Fingerprint) bool {
+	return stored.Equal(c.request.Fingerprint) || c.request.Matches != nil && c.request.Matches(stored)
 }
 
 // execute runs the handler under attempt, and again under a new one while the database asks for that and Config.Reruns allows
@@ -229,6 +242,11 @@ func (c *call) execute(ctx context.Context, attempt Attempt) (Result, *Record, e
 			result, err = c.replay(ctx, record)
 			return result, record, err
 		}
+		if err == nil && !c.keyless {
+			if err := c.resumable(ctx, attempt); err != nil {
+				return Result{}, nil, err
+			}
+		}
 		if err != nil {
 			return Result{}, nil, c.failed(ctx, err)
 		}
@@ -240,13 +258,14 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 	// The client's context ends with the client. What has begun is finished and stored all the same, and the retry is a
 	// replay: neither the handler nor the commit may see that context.
 	detached := context.WithoutCancel(ctx)
-	run := newRun(detached, c.config.HandlerTimeout)
+	run := newRun(detached, c, attempt)
 
 	returned := false
 	defer func() {
 		run.end()
 		if !returned { // a panic, or runtime.Goexit
-			if err := attempt.Release(detached); errors.Is(err, ErrTransactionEnded) {
+			chain, _ := run.returned()
+			if err := c.giveUp(detached, attempt, chain, errPanicked, 0); errors.Is(err, ErrTransactionEnded) {
 				_ = c.failed(detached, err)
 			} else {
 				c.observe(detached, Released, 0, err)
@@ -255,6 +274,10 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 	}()
 	if !c.keyless {
 		c.observe(run, Claimed, 0, nil)
+	}
+	if err := c.resume(run, attempt); err != nil {
+		returned = true
+		return Result{}, nil, c.failed(detached, errors.Join(err, attempt.Release(detached)))
 	}
 	response, err := c.handler(attempt.Context(run))
 	if err == nil && len(response.Body) > c.config.MaxResponseBytes {
@@ -268,14 +291,32 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 	}
 	returned = true
 
+	chain, broken := run.returned()
+	if chain != nil {
+		broken = chain.end(outcome)
+	}
+	if broken != nil {
+		_ = c.giveUp(detached, attempt, chain, broken, 0)
+		return Result{}, nil, c.failed(detached, broken)
+	}
 	switch outcome {
 	case Complete, Refuse:
 		return c.settle(detached, attempt, outcome, response, err)
 	case Release:
-		return c.release(detached, attempt, response, err)
+		return c.release(detached, attempt, chain, response, err)
 	}
-	_ = attempt.Release(detached)
+	_ = c.giveUp(detached, attempt, chain, nil, response.Status)
 	return Result{}, nil, c.failed(detached, fmt.Errorf("idempotency: Config.Policy returned outcome %d: return Complete (not for an error), Refuse or Release", outcome))
+}
+
+var errPanicked = errors.New("idempotency: the handler panicked")
+
+// giveUp ends an attempt without an answer.
+func (c *call) giveUp(ctx context.Context, attempt Attempt, chain *chain, cause error, status int) error {
+	if chain != nil {
+		return chain.yield(cause, status)
+	}
+	return attempt.Release(ctx)
 }
 
 // settle stores the response, with the handler's writes or without them.
@@ -302,14 +343,15 @@ func (c *call) settle(ctx context.Context, attempt Attempt, outcome Outcome, res
 	if !c.keyless {
 		c.recent.add(c.request.Key)
 	}
+	c.settled()
 	c.observe(ctx, kind, response.Status, nil)
 	return Result{Response: response}, record, handlerErr
 }
 
 // release frees the key. The handler's own answer, or error, is the answer, unless the transaction ended in a way that the
 // client must know of.
-func (c *call) release(ctx context.Context, attempt Attempt, response Response, handlerErr error) (Result, *Record, error) {
-	err := attempt.Release(ctx)
+func (c *call) release(ctx context.Context, attempt Attempt, chain *chain, response Response, handlerErr error) (Result, *Record, error) {
+	err := c.giveUp(ctx, attempt, chain, handlerErr, response.Status)
 	if errors.Is(err, ErrTransactionConflict) || errors.Is(err, ErrTransactionEnded) {
 		return Result{}, nil, c.failed(ctx, err)
 	}

@@ -28,6 +28,9 @@ const (
 	CodeTransactionEnded    Code = "transaction-ended"
 	CodeRecordUnreadable    Code = "record-unreadable"
 	CodeNested              Code = "nested"
+	CodeLeaseLost           Code = "lease-lost"
+	CodeStepsChanged        Code = "steps-changed"
+	CodeStepMisuse          Code = "step-misuse"
 	CodeInternal            Code = "internal"
 )
 
@@ -81,6 +84,12 @@ var meanings = map[Code]meaning{
 		"The response kept for this idempotency key cannot be read. The operation was not repeated.", false, Reuse, 0},
 	CodeNested: {http.StatusInternalServerError, "Nested idempotency",
 		"A protected operation was started inside another one. Nothing of the inner one was run.", false, Reuse, 0},
+	CodeLeaseLost: {http.StatusConflict, "Request taken over",
+		"Another attempt at this request has taken over. Send it again later, with the same key, to get its response.", true, Reuse, time.Second},
+	CodeStepsChanged: {http.StatusServiceUnavailable, "Temporarily unavailable",
+		"The operation was begun by another version of this service, and this one cannot finish it. Nothing of it is lost; send it again later with the same key.", true, Reuse, 10 * time.Second},
+	CodeStepMisuse: {http.StatusInternalServerError, "Internal error",
+		"The operation could not be carried on. What it has done so far is kept and not repeated under this key.", false, Reuse, 0},
 	CodeInternal: {http.StatusInternalServerError, "Internal error",
 		"The operation failed and was rolled back.", false, Reuse, 0},
 }
@@ -135,6 +144,9 @@ var (
 	ErrTransactionEnded    = sentinel(CodeTransactionEnded)
 	ErrRecordUnreadable    = sentinel(CodeRecordUnreadable)
 	ErrNested              = sentinel(CodeNested)
+	ErrLeaseLost           = sentinel(CodeLeaseLost)
+	ErrStepsChanged        = sentinel(CodeStepsChanged)
+	ErrStepMisuse          = sentinel(CodeStepMisuse)
 	ErrInternal            = sentinel(CodeInternal)
 )
 

@@ -39,6 +39,9 @@ func TestWhatEachCodeMeansForAClient(t *testing.T) {
 		{idempotency.ErrTransactionEnded, "transaction-ended", 500, false, reuse, 0},
 		{idempotency.ErrRecordUnreadable, "record-unreadable", 500, false, reuse, 0},
 		{idempotency.ErrNested, "nested", 500, false, reuse, 0},
+		{idempotency.ErrLeaseLost, "lease-lost", 409, true, reuse, time.Second},
+		{idempotency.ErrStepsChanged, "steps-changed", 503, true, reuse, 10 * time.Second},
+		{idempotency.ErrStepMisuse, "step-misuse", 500, false, reuse, 0},
 		{idempotency.ErrInternal, "internal", 500, false, reuse, 0},
 	}
 	require.Len(t, cases, len(idempotency.Codes()))

@@ -23,12 +23,16 @@ const (
 	Completed EventKind = "completed"
 	// Refused: the handler's writes are rolled back and its response is kept.
 	Refused EventKind = "refused"
-	// Released: the handler's writes are rolled back and the key is free again.
+	// Released: the handler's writes are rolled back and the key is free again; with a recovery point, it stays there.
 	Released EventKind = "released"
 	// UnknownResolved: the reply to a commit was lost, and the outcome was read back. Err is nil if it had happened.
 	UnknownResolved EventKind = "unknown-resolved"
 	// Failed: the store failed, or the handler broke its transaction. Err says how.
 	Failed EventKind = "failed"
+	// Resumed: an attempt takes over a key that an earlier one has left at a recovery point. Claimed precedes it.
+	Resumed EventKind = "resumed"
+	// Stuck: there are pending keys that the completer has given up; Count says how many.
+	Stuck EventKind = "stuck"
 	// Reaping: expired records were deleted; Count says how many.
 	Reaping EventKind = "reaping"
 )
@@ -42,7 +46,7 @@ type Event struct {
 	Status int
 	// Duration is the time since the request reached the engine.
 	Duration time.Duration
-	// Count is the number of records, for Reaping.
+	// Count is the number of records, for Reaping and Stuck.
 	Count int
 	// Err is the cause, for the operator. Database errors may be in it; do not show it to clients.
 	Err error
@@ -57,11 +61,11 @@ func LogObserver(logger *slog.Logger) Observer {
 	return func(ctx context.Context, event Event) {
 		level := slog.LevelDebug
 		switch event.Kind {
-		case Failed:
+		case Failed, Stuck:
 			level = slog.LevelError
 		case UnknownResolved, Reused:
 			level = slog.LevelWarn
-		case Reaping:
+		case Reaping, Resumed:
 			level = slog.LevelInfo
 		}
 		if !logger.Enabled(ctx, level) {
@@ -74,7 +78,7 @@ func LogObserver(logger *slog.Logger) Observer {
 		if event.Status != 0 {
 			attrs = append(attrs, slog.Int("status", event.Status))
 		}
-		if event.Kind == Reaping {
+		if event.Kind == Reaping || event.Kind == Stuck {
 			attrs = append(attrs, slog.Int("count", event.Count))
 		}
 		attrs = append(attrs, slog.Duration("duration", event.Duration))

@@ -2,6 +2,7 @@ package idempotency
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -15,17 +16,39 @@ import (
 type run struct {
 	outer    context.Context // never cancelled
 	deadline time.Time
+	call     call
+	attempt  Attempt
 
 	mu     sync.Mutex
 	inner  context.Context // nil until somebody asks
 	cancel context.CancelFunc
 	over   bool
+	chain  *chain // nil until the handler names a step
+	broken error  // why it cannot have one
 }
 
 type runKey struct{}
 
-func newRun(detached context.Context, bound time.Duration) *run {
-	return &run{outer: detached, deadline: time.Now().Add(bound)}
+func newRun(detached context.Context, c *call, attempt Attempt) *run {
+	return &run{outer: detached, deadline: time.Now().Add(c.config.HandlerTimeout), call: *c, attempt: attempt}
+}
+
+// steps returns the run's chain.
+func (r *run) steps() (*chain, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.chain == nil {
+		if r.over {
+			return nil, ErrStepMisuse.Because(errors.New("idempotency: a step was begun after the handler had returned"))
+		}
+		chain, err := newChain(&r.call, r.attempt, r.outer)
+		if err != nil {
+			r.broken = err
+			return nil, err
+		}
+		r.chain = chain
+	}
+	return r.chain, nil
 }
 
 // running reports whether ctx is inside a handler. What outlives the handler is not inside it any more.
@@ -37,6 +60,15 @@ func running(ctx context.Context) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return !r.over
+}
+
+// returned says that the handler has returned: no step begins any more. It returns the chain of those that it named, or why it
+// could not have one.
+func (r *run) returned() (*chain, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	return r.chain, r.broken
 }
 
 // end cancels the context.

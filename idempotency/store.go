@@ -66,6 +66,95 @@ type Attempt interface {
 	Release(ctx context.Context) error
 }
 
+// Chain is an Attempt that can keep recovery points. The attempts of a store whose users may leave the database are Chains;
+// handlers without steps run on any Attempt.
+//
+// A chain is a series of transactions. Between them the key belongs to the attempt by a row (pending, with an owner token that
+// is the attempt's alone, and a lease) and by nothing else: no connection, no lock. Claim treats such a row so: while the
+// lease lasts, it returns [ErrInProgress]; after that it returns a Chain whose Progress is what the row holds, and changes
+// nothing yet. The row becomes the new attempt's with the first Save, Detach or Yield, which compare the token that Claim has
+// read and replace it; whoever compares in vain gets [ErrLeaseLost], and nothing of that call is committed. A pending row
+// never expires, and no Reap deletes it.
+//
+// Complete, Refuse and Release work with and without such a row. Complete and Refuse turn it into the completed record, by the
+// same comparison, and forget steps and request; Release rolls back and leaves it as it is.
+//
+// The store's clock measures leases. None of the methods is called after one of those that end an attempt, and all but Renew are
+// called one at a time.
+type Chain interface {
+	Attempt
+
+	// Progress returns what earlier attempts have left, as Claim has read it, or nil if the key is new.
+	Progress() *Progress
+
+	// Begin makes sure that the handler has a transaction in which it has written nothing, and that the key is still the
+	// attempt's. [ErrStepMisuse] says that the handler has written outside of a step.
+	Begin(ctx context.Context) error
+
+	// Save commits what was written since Begin together with progress, or, after Detach, progress alone, and renews the lease.
+	// It is not in doubt when Save returns: nil says that it is committed, an error that it is not, and
+	// [ErrOutcomeUnknown] alone that it may be.
+	Save(ctx context.Context, progress Progress, lease time.Duration) error
+
+	// Detach commits progress without a new step, and renews the lease. Nothing but that is held then, and the handler has no
+	// transaction, until Save or Undo. [ErrStepMisuse] is as with Begin.
+	Detach(ctx context.Context, progress Progress, lease time.Duration) error
+
+	// Undo ends a step without keeping it: what was written since Begin is rolled back. [ErrTransactionConflict] says that it
+	// was a conflict, [ErrTransactionEnded] that the handler ended the transaction itself. The attempt goes on.
+	Undo(ctx context.Context) error
+
+	// Renew extends the lease of an attempt that has saved or detached. It may be called while a foreign call runs.
+	Renew(ctx context.Context, lease time.Duration) error
+
+	// Yield ends an attempt at a key that has a row: it rolls back what is open, keeps progress, and ends the lease now, so that
+	// the next attempt need not wait for it.
+	Yield(ctx context.Context, progress Progress) error
+}
+
+// Progress is what a store keeps of a pending key.
+type Progress struct {
+	Fingerprint Fingerprint
+	// RecoveryPoint is the name of the last step that was kept: for people to read. Steps is what counts; the engine wrote it.
+	RecoveryPoint string
+	Steps         []byte
+	// Request is what the completer makes the request of. May be nil.
+	Request []byte
+	// Attempt counts the attempts at the key from 1, and Completions those among them that the completer made.
+	Attempt, Completions int
+	// LastError says why the last attempt ended, where it could tell.
+	LastError string
+}
+
+// Recoverer is a Store that can list its pending keys. The completer needs it.
+type Recoverer interface {
+	Store
+
+	// Pending lists, oldest first, the pending keys that are due. It changes nothing.
+	Pending(ctx context.Context, due Due) (PendingKeys, error)
+}
+
+// Due says which pending keys the completer may resume now: those whose lease is over, and which it has tried less than
+// MaxCompletions times; and after its n-th attempt no sooner than Backoff·2ⁿ⁻¹, at most MaxBackoff, after that ended.
+type Due struct {
+	Limit               int
+	MaxCompletions      int
+	Backoff, MaxBackoff time.Duration
+}
+
+// PendingKeys is what Pending found.
+type PendingKeys struct {
+	Keys []Pending
+	// Stuck is the number of pending keys whose lease is over and which the completer has given up.
+	Stuck int
+}
+
+// Pending is a key whose operation was begun and not ended.
+type Pending struct {
+	Key Key
+	Progress
+}
+
 // Settled is how an attempt ended.
 type Settled struct {
 	// Record is the record that stands. It is the very pointer that was passed in if this attempt's writes are in.

@@ -1,0 +1,188 @@
+package idempotency
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// chain is one run's way from recovery point to recovery point. A run without steps has none.
+type chain struct {
+	call     *call
+	attempt  Chain
+	progress Progress // as the store has it
+	detached context.Context
+
+	mu      sync.Mutex
+	steps   []step // those of earlier attempts first
+	next    int    // of steps, which one the handler names next
+	busy    bool   // a step is running
+	over    bool   // the handler has returned
+	kept    bool   // the store has a pending row of this key
+	owned   bool   // and it carries this attempt's token
+	tried   bool   // the next step, a foreign call, was run by this attempt before
+	failure error  // what ended the chain; nothing the handler returns can mend it
+}
+
+// newChain returns the chain of a run, or why it cannot have one.
+func newChain(c *call, attempt Attempt, detached context.Context) (*chain, error) {
+	if c.keyless {
+		return nil, ErrKeyMissing.Because(errors.New("idempotency: Atomic and Foreign need a key to resume by: do not make it optional on this route"))
+	}
+	able, ok := attempt.(Chain)
+	if !ok {
+		return nil, ErrStepMisuse.Because(fmt.Errorf("idempotency: %T keeps no recovery points: use pgstore", c.store))
+	}
+	ch := &chain{call: c, attempt: able, detached: detached}
+	found := able.Progress()
+	if found == nil {
+		ch.progress = Progress{Fingerprint: c.request.Fingerprint, Attempt: 1}
+		return ch, nil
+	}
+	ch.progress, ch.kept = *found, true
+	ch.progress.Attempt++
+	steps, err := parseSteps(found.Steps)
+	if err != nil {
+		return nil, ErrRecordUnreadable.Because(err)
+	}
+	ch.steps = steps
+	return ch, nil
+}
+
+// enter begins the step of this kind and name. It returns the stored step if an earlier attempt, or this one, has done it.
+func (c *chain) enter(kind stepKind, name string) (*step, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.failure != nil:
+		return nil, c.failure
+	case c.over:
+		return nil, ErrStepMisuse.Because(fmt.Errorf("idempotency: step %q was begun after the handler had returned", name))
+	case c.busy:
+		return nil, c.fail(ErrStepMisuse.Because(fmt.Errorf("idempotency: step %q was begun inside or beside another step: begin it after that has returned", name)))
+	case name == "" || len(name) > maxStepName:
+		return nil, c.fail(ErrStepMisuse.Because(fmt.Errorf("idempotency: a step's name has 1 to %d bytes, %q has %d", maxStepName, name, len(name))))
+	}
+	for _, done := range c.steps[:c.next] {
+		if done.name == name {
+			return nil, c.fail(ErrStepMisuse.Because(fmt.Errorf("idempotency: two steps are named %q: a name says where to resume, so it must be unique in its handler", name)))
+		}
+	}
+	if c.next < len(c.steps) {
+		stored := &c.steps[c.next]
+		if stored.name != name || stored.kind != kind {
+			return nil, c.fail(ErrStepsChanged.Because(fmt.Errorf("idempotency: this request has done step %q (%s) before, and the code now has step %q (%s) in its place: "+
+				"deploy code that still has the stored steps, in their order", stored.name, stored.kind, name, kind)))
+		}
+		c.next++
+		return stored, nil
+	}
+	c.busy = true
+	return nil, nil
+}
+
+// fail ends the chain. c.mu is held.
+func (c *chain) fail(err error) error {
+	if c.failure == nil {
+		c.failure = err
+	}
+	return c.failure
+}
+
+// leave ends a step that is not kept. With an error the chain cannot go on.
+func (c *chain) leave(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = false
+	if err != nil {
+		return c.fail(AsError(err))
+	}
+	return nil
+}
+
+// keep commits a step: what it wrote, if it is an atomic phase, and its recovery point.
+func (c *chain) keep(s step) error {
+	progress := c.progress
+	steps := append(c.steps[:len(c.steps):len(c.steps)], s)
+	progress.RecoveryPoint, progress.Steps, progress.LastError = s.name, appendSteps(nil, steps), ""
+	err := c.describe(&progress)
+	if err == nil {
+		err = c.attempt.Save(c.detached, progress, c.call.config.Lease)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = false
+	if err != nil {
+		return c.fail(AsError(err))
+	}
+	c.progress, c.steps, c.next = progress, steps, len(steps)
+	c.kept, c.owned, c.tried = true, true, false
+	return nil
+}
+
+// detach leaves the database, with nothing held but the lease.
+func (c *chain) detach() error {
+	progress := c.progress
+	if err := c.describe(&progress); err != nil {
+		return err
+	}
+	if err := c.attempt.Detach(c.detached, progress, c.call.config.Lease); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.progress, c.kept, c.owned = progress, true, true
+	return nil
+}
+
+// describe adds the request, by which the completer makes it again, to the first progress that is stored.
+func (c *chain) describe(progress *Progress) error {
+	if c.kept || progress.Request != nil || c.call.request.Describe == nil {
+		return nil
+	}
+	description, err := c.call.request.Describe()
+	if err != nil {
+		return ErrInternal.Because(fmt.Errorf("idempotency: Request.Describe: %w", err))
+	}
+	progress.Request = description
+	return nil
+}
+
+// end is called when the handler has returned. It returns why the handler's response cannot count, or nil.
+func (c *chain) end(outcome Outcome) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	switch {
+	case c.failure != nil:
+	case c.busy:
+		_ = c.fail(ErrStepMisuse.Because(errors.New("idempotency: the handler returned while a step of it was running: wait for the goroutines that it starts")))
+	case outcome != Release && c.next < len(c.steps):
+		_ = c.fail(ErrStepsChanged.Because(fmt.Errorf("idempotency: this request has done step %q before, and the code returned without naming it: "+
+			"deploy code that still has the stored steps, in their order", c.steps[c.next].name)))
+	}
+	return c.failure
+}
+
+// yield ends the attempt without an answer. A key that has a recovery point keeps it, and the next attempt need not wait for
+// the lease; any other key is free again.
+func (c *chain) yield(cause error, status int) error {
+	untouched := errors.Is(cause, ErrLeaseLost) || errors.Is(cause, ErrStepsChanged) && !c.owned
+	if !c.kept || untouched {
+		return c.attempt.Release(c.detached)
+	}
+	progress := c.progress
+	progress.LastError = lastError(cause, status)
+	return c.attempt.Yield(c.detached, progress)
+}
+
+// lastError is what an operator finds in the row of a key that did not get on.
+func lastError(cause error, status int) string {
+	text := fmt.Sprintf("the handler answered %d", status)
+	if cause != nil {
+		text = cause.Error()
+	}
+	const most = 500
+	return text[:min(len(text), most)]
+}

@@ -1,0 +1,83 @@
+package idempotency
+
+import (
+	"context"
+	"errors"
+)
+
+// resumption is a request that the completer makes.
+type resumption struct {
+	pending *Pending
+	reached bool // the engine has claimed the key for it
+	settled bool // the key is completed
+}
+
+type resumptionKey struct{}
+
+// Resuming returns the pending key for which the completer makes a request with this ctx. No client can bring such a ctx about: what
+// asks for credentials may take the key's scope for the caller's identity, since it was that when the request first came.
+func Resuming(ctx context.Context) (*Pending, bool) {
+	r, ok := ctx.Value(resumptionKey{}).(*resumption)
+	if !ok {
+		return nil, false
+	}
+	return r.pending, true
+}
+
+// resumptionOf returns the completer's request that a call with ctx for key is, or nil.
+func resumptionOf(ctx context.Context, key Key) *resumption {
+	if r, ok := ctx.Value(resumptionKey{}).(*resumption); ok && r.pending.Key == key {
+		return r
+	}
+	return nil
+}
+
+// settled tells the completer, if the request is its, that the key has its response.
+func (c *call) settled() {
+	if c.resumption != nil {
+		c.resumption.settled = true
+	}
+}
+
+// resumable checks, before the handler runs, that a key which an earlier attempt has left belongs to this request. On an error the
+// attempt is over.
+func (c *call) resumable(ctx context.Context, attempt Attempt) error {
+	var progress *Progress
+	if chain, ok := attempt.(Chain); ok {
+		progress = chain.Progress()
+	}
+	switch {
+	case progress == nil && c.resumption == nil:
+		return nil
+	case progress == nil: // it was completed, and has expired since
+		return c.failed(ctx, errors.Join(ErrLeaseLost.Because(errors.New("idempotency: the key is not pending any more")), attempt.Release(context.WithoutCancel(ctx))))
+	case c.sameAs(progress.Fingerprint):
+		return nil
+	}
+	_ = attempt.Release(context.WithoutCancel(ctx))
+	c.observe(ctx, Reused, ErrKeyReused.Code.Status(), nil)
+	return ErrKeyReused
+}
+
+// resume prepares a run of a key that an earlier attempt has left.
+func (c *call) resume(run *run, attempt Attempt) error {
+	able, ok := attempt.(Chain)
+	if !ok || able.Progress() == nil {
+		return nil
+	}
+	chain, err := run.steps() // also for a handler that names no step any more
+	if err != nil {
+		return err
+	}
+	if c.resumption != nil {
+		// Counted before anything runs: a step that kills the process must not be tried for ever.
+		c.resumption.reached = true
+		chain.progress.Completions++
+		if err := chain.detach(); err != nil {
+			return err
+		}
+		_ = able.Undo(run.outer) // which gives the handler its transaction back
+	}
+	c.observe(run, Resumed, 0, nil)
+	return nil
+}
