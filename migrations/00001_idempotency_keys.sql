@@ -20,6 +20,8 @@ CREATE TABLE idempotency_keys (
     steps          bytea,
     request        bytea,
     owner          bytea,
+    completions    integer,
+    last_error     text,
     -- The scope comes first: a table distributed by scope keeps a request on one shard.
     PRIMARY KEY (scope, key)
 );

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,62 +14,114 @@ import (
 	"github.com/onlyonce/onlyonce/idempotency"
 )
 
-// attempt is one transaction that holds the lock of one key.
+// attempt is one caller's work on a key: one transaction that holds the key's lock or, with recovery points, one after another.
 type attempt struct {
 	store   *Store
 	key     idempotency.Key
 	keyless bool
 	lock    int64
-	conn    *pgxpool.Conn
-	began   time.Time           // now() of the transaction: its identity
-	table   uint32              // the table that was read
 	expired *idempotency.Record // what is there, if its retention is over
-	stuck   bool                // a goroutine of the handler did not leave the connection
-	tx      guardedTx
-	guard   guard
+	row     pendingRow          // of a key with recovery points
+
+	mu       sync.Mutex // for what follows: the handler's goroutines come by Tx
+	*phase              // the open transaction; nil between two
+	first    phase      // that of the claim, which is mostly the only one
+	detached bool       // a foreign call runs
+	over     bool       // Complete, Refuse, Release or Yield was called
 }
 
-func (a *attempt) hold(tx pgx.Tx) {
-	a.tx = guardedTx{Tx: tx, guard: &a.guard}
+// phase is one transaction of an attempt, and the connection that it is on.
+type phase struct {
+	conn  *pgxpool.Conn
+	began time.Time // now() of the transaction: its identity
+	table uint32    // the table that was read
+	stuck bool      // a goroutine of the handler did not leave the connection
+	tx    guardedTx
+	guard guard
 }
 
-// Context hands the transaction to the handler.
+// on makes the claim's transaction the open one.
+func (a *attempt) on(conn *pgxpool.Conn) {
+	a.first.conn = conn
+	a.phase = &a.first
+}
+
+func (p *phase) hold(tx pgx.Tx) {
+	p.tx = guardedTx{Tx: tx, guard: &p.guard}
+}
+
+// Context lets the handler find the transaction, by Tx.
 func (a *attempt) Context(ctx context.Context) context.Context {
-	return &txContext{ctx, &a.tx}
+	return &txContext{ctx, a}
 }
 
 type txContext struct {
 	context.Context
-	tx *guardedTx
+	attempt *attempt
 }
 
 func (c *txContext) Value(key any) any {
 	if key == (txKey{}) {
-		return c.tx
+		return c.attempt
 	}
 	return c.Context.Value(key)
 }
 
+// current returns the transaction of the step that runs or, outside of steps, the open one, and opens one where there is none.
+func (a *attempt) current(ctx context.Context) pgx.Tx {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.phase != nil: // and if the handler has returned, it says so
+		return &a.tx
+	case a.over:
+		return noTx
+	case a.detached:
+		return failedTx(closedTx, ErrTxForeign)
+	}
+	ctx, cancel := a.store.bounded(ctx)
+	defer cancel()
+	if err := a.open(ctx); err != nil {
+		return failedTx(closedTx, err)
+	}
+	return &a.tx
+}
+
 // Complete inserts the record behind the handler's writes and commits both.
 func (a *attempt) Complete(ctx context.Context, record *idempotency.Record, retention time.Duration) (idempotency.Settled, error) {
-	if !a.finish() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.end() {
 		return idempotency.Settled{}, errOver
 	}
 	ctx, cancel := a.store.bounded(ctx)
 	defer cancel()
+	if a.phase == nil {
+		if err := a.open(ctx); err != nil {
+			return a.noTransaction(ctx, err)
+		}
+		a.finish(nil)
+	}
 	if err := a.unusable(ctx); err != nil {
+		err = a.orConflict(err)
 		a.letGo()
-		return idempotency.Settled{}, a.orConflict(err)
+		return a.settled(ctx, idempotency.Settled{}, err)
 	}
 	last := &ending{batch: &pgx.Batch{}, record: record}
-	if !a.keyless {
+	switch r := record; {
+	case a.keyless:
+	case a.row.kept():
+		last.insertAt = last.queue(a.store.sql.completeChain, a.key.Scope, a.key.Value,
+			r.Response.Status, notNil(r.Response.Header), notNil(r.Response.Body), retention.Microseconds(), a.row.owner, a.began, a.table, record.Fingerprint[:])
+	default:
 		a.queueDeleteExpired(last.batch)
 		r := record.Response
 		last.insertAt = last.queue(a.store.sql.complete, a.key.Scope, a.key.Value, record.Fingerprint[:],
 			r.Status, notNil(r.Header), notNil(r.Body), a.began, retention.Microseconds(), a.table)
 	}
 	last.commitAt = last.queue(commitSQL)
-	return a.end(ctx, last)
+	settled, err := a.commit(ctx, last)
+	return a.settled(ctx, settled, err)
 }
 
 // Refuse rolls the handler's transaction back and inserts the record by one of its own, in one round trip: the server takes
@@ -77,37 +130,63 @@ func (a *attempt) Refuse(ctx context.Context, record *idempotency.Record, retent
 	if a.keyless {
 		return idempotency.Settled{}, a.Release(ctx)
 	}
-	if !a.finish() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.end() {
 		return idempotency.Settled{}, errOver
 	}
 	ctx, cancel := a.store.bounded(ctx)
 	defer cancel()
+	if a.phase == nil {
+		if err := a.open(ctx); err != nil {
+			return a.noTransaction(ctx, err)
+		}
+		a.finish(nil)
+	}
 	last := &ending{batch: &pgx.Batch{}, record: record}
 	switch err := a.unusable(ctx); {
 	case err == nil:
 		last.queue(sameSQL, a.began)
 		last.queue(rollbackSQL)
 	case err != errFailedStatement || a.guard.conflict.Load(): // after the former the transaction is rolled back already
+		err = a.orConflict(err)
 		a.letGo()
-		return idempotency.Settled{}, a.orConflict(err)
+		return a.settled(ctx, idempotency.Settled{}, err)
 	}
 	last.queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
 	last.queue(a.store.sql.lock, a.lock)
-	a.queueDeleteExpired(last.batch)
 	r := record.Response
+	if a.row.kept() {
+		last.insertAt = last.queue(a.store.sql.refuseChain, a.key.Scope, a.key.Value,
+			r.Status, notNil(r.Header), notNil(r.Body), retention.Microseconds(), a.row.owner, record.Fingerprint[:])
+		last.commitAt = last.queue(commitSQL)
+		settled, err := a.commit(ctx, last)
+		return a.settled(ctx, settled, err)
+	}
+	a.queueDeleteExpired(last.batch)
 	last.insertAt = last.queue(a.store.sql.refuse, a.key.Scope, a.key.Value, record.Fingerprint[:],
 		r.Status, notNil(r.Header), notNil(r.Body), retention.Microseconds())
 	last.commitAt = last.queue(commitSQL)
-	return a.end(ctx, last)
+	return a.commit(ctx, last)
 }
 
 // Release rolls the handler's transaction back.
 func (a *attempt) Release(ctx context.Context) error {
-	if !a.finish() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.end() {
 		return errOver
 	}
 	ctx, cancel := a.store.bounded(ctx)
 	defer cancel()
+	return a.rollBack(ctx)
+}
+
+// rollBack rolls back what is open, if anything is, and gives the connection back. The handler is kept out of it already.
+func (a *attempt) rollBack(ctx context.Context) error {
+	if a.phase == nil {
+		return nil
+	}
 	defer a.letGo()
 	err := a.unusable(ctx)
 	switch err {
@@ -177,8 +256,9 @@ func (a *attempt) unusable(ctx context.Context) error {
 	return nil
 }
 
-// letGo gives the connection back. The pool closes it if it is in a transaction still, and with that the server rolls back.
+// letGo gives the connection back, after which nothing is open. The pool closes it if it is in a transaction still, and with that the server rolls back.
 func (a *attempt) letGo() {
+	defer func() { a.phase = nil }()
 	if a.stuck {
 		a.conn.Hijack() // its socket is closed; the pool makes another one
 		return
@@ -190,18 +270,31 @@ func (a *attempt) letGo() {
 	a.conn.Release()
 }
 
-// finish takes the transaction from the handler, and reports whether this is the end of it.
-func (a *attempt) finish() bool {
-	first, stuck := a.guard.close(func() net.Conn { return a.conn.Conn().PgConn().Conn() }, a.store.config.Timeout)
+// finish takes the open transaction from the handler, which is told why from then on, if it comes again.
+func (a *attempt) finish(why error) {
+	a.guard.why = why
+	_, stuck := a.guard.close(func() net.Conn { return a.conn.Conn().PgConn().Conn() }, a.store.config.Timeout)
 	a.stuck = a.stuck || stuck
-	return first
+}
+
+// end takes what is open from the handler for good, and reports whether this is the end of the attempt.
+func (a *attempt) end() bool {
+	if a.over {
+		return false
+	}
+	a.over = true
+	if a.phase != nil {
+		a.finish(nil)
+	}
+	return true
 }
 
 // abandon ends an attempt whose handler did not run.
 func (a *attempt) abandon() {
 	ctx, cancel := a.store.bounded(context.Background())
 	defer cancel()
-	a.finish()
+	a.over = true
+	a.finish(nil)
 	if a.status() != 'I' && !a.conn.Conn().IsClosed() {
 		_, _ = a.conn.Exec(ctx, rollbackSQL)
 	}

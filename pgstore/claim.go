@@ -41,7 +41,8 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key) (*attempt, *
 	if err != nil {
 		return nil, nil, err
 	}
-	a := &attempt{store: s, key: key, lock: lockOf(s.sql.namespace, key), conn: conn}
+	a := &attempt{store: s, key: key, lock: lockOf(s.sql.namespace, key)}
+	a.on(conn)
 
 	batch := &pgx.Batch{}
 	batch.BeginTx(pgx.TxOptions{IsoLevel: s.config.Isolation})
@@ -70,6 +71,8 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key) (*attempt, *
 	case standby:
 		a.abandon()
 		return nil, nil, errStandby
+	case found.present && found.state == pendingState:
+		return s.claimPending(ctx, a, locked)
 	case found.present && !found.expired:
 		// The client has its answer by this round trip; the transaction, which wrote nothing, ends behind its back.
 		go a.abandon()
@@ -99,7 +102,8 @@ func (s *Store) Begin(ctx context.Context) (idempotency.Attempt, error) {
 		}
 		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: s.config.Isolation})
 		if err == nil {
-			a := &attempt{store: s, conn: conn, keyless: true}
+			a := &attempt{store: s, keyless: true}
+			a.on(conn)
 			a.hold(tx)
 			return a, nil
 		}
@@ -135,11 +139,17 @@ func (s *Store) lookupOnce(ctx context.Context, key idempotency.Key) (*idempoten
 	if err := found.scan(conn.QueryRow(ctx, s.sql.read, key.Scope, key.Value)); err != nil {
 		return nil, err
 	}
-	if !found.present || found.expired {
+	if !found.present || found.expired || found.state == pendingState {
 		return nil, nil
 	}
 	return found.record()
 }
+
+// The states of a row.
+const (
+	pendingState   = "pending"
+	completedState = "completed"
+)
 
 // row is what the table says of a key.
 type row struct {
@@ -161,7 +171,7 @@ func (r *row) scan(from pgx.Row) error {
 
 // record reads a row strictly: a damaged one is an error for the operator, never an answer and never a second run.
 func (r *row) record() (*idempotency.Record, error) {
-	if r.state != "completed" || r.status == nil {
+	if r.state != completedState || r.status == nil {
 		return nil, idempotency.ErrRecordUnreadable.Because(fmt.Errorf(
 			"the row's state is %q: it was written by a version of this library that this one does not know", r.state))
 	}

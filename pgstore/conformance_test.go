@@ -62,6 +62,13 @@ func subject(t *testing.T, mode pgx.QueryExecMode, level pgx.TxIsoLevel) storete
 			}
 			return err
 		},
+		EndLease: func(ctx context.Context, key idempotency.Key) error {
+			tag, err := pool.Exec(ctx, `UPDATE idempotency_keys SET leased_until = now() - interval '1 second' WHERE scope = $1 AND key = $2 AND state = 'pending'`, key.Scope, key.Value)
+			if err == nil && tag.RowsAffected() != 1 {
+				err = fmt.Errorf("%d leases ended", tag.RowsAffected())
+			}
+			return err
+		},
 		Write: func(ctx context.Context, name string) error {
 			_, err := pgstore.Tx(ctx).Exec(ctx, `INSERT INTO effects VALUES ($1)`, name)
 			return err

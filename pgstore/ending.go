@@ -27,43 +27,56 @@ func (e *ending) queue(sql string, args ...any) (at int) {
 	return e.batch.Len() - 1
 }
 
-// end sends the last batch and says what became of it. What the server says of a statement before the COMMIT is certain:
-// it skips the rest of the pipeline. Any error from there on says nothing, not even one that pgconn calls safe to retry.
-func (a *attempt) end(ctx context.Context, last *ending) (idempotency.Settled, error) {
+// sent is what the server said of a last batch. What it says of a statement before the COMMIT is certain: it skips the rest of the
+// pipeline. Any error from there on says nothing, not even one that pgconn calls safe to retry.
+type sent struct {
+	err      error // nil: the COMMIT was answered, by tag
+	at       int   // the statement that failed
+	certain  bool  // err is the server's word that nothing is committed
+	inserted int64
+	tag      pgconn.CommandTag
+}
+
+func (a *attempt) send(ctx context.Context, last *ending) sent {
 	watchCommit(a.conn)
 	results := a.conn.SendBatch(ctx, last.batch)
-	var inserted int64
-	var tag pgconn.CommandTag
-	var err error
-	at := 0
-	for ; at <= last.commitAt; at++ {
-		if tag, err = results.Exec(); err != nil {
+	var s sent
+	for ; s.at <= last.commitAt; s.at++ {
+		if s.tag, s.err = results.Exec(); s.err != nil {
 			break
 		}
-		if at == last.insertAt {
-			inserted = tag.RowsAffected()
+		if s.at == last.insertAt {
+			s.inserted = s.tag.RowsAffected()
 		}
 	}
 	_ = results.Close() // once COMMIT is answered nothing that follows can undo it
+	s.certain = s.err != nil && s.at < last.commitAt && certain(s.err)
+	return s
+}
 
-	if err != nil {
-		if at >= last.commitAt || !certain(err) {
-			return a.readBack(ctx, last.record, err)
-		}
-		return a.failed(ctx, err, at, last)
+// commit sends the last batch and says what became of it.
+func (a *attempt) commit(ctx context.Context, last *ending) (idempotency.Settled, error) {
+	s := a.send(ctx, last)
+	switch {
+	case s.certain:
+		return a.failed(ctx, s.err, s.at, last)
+	case s.err != nil:
+		return a.readBack(ctx, last.record, s.err)
 	}
 	unreplicated := commitUnreplicated(a.conn)
 	a.letGo()
 	switch {
-	case tag.String() != commitSQL:
+	case s.tag.String() != commitSQL:
 		return idempotency.Settled{}, errFailedStatement
 	case unreplicated:
-		return idempotency.Settled{}, idempotency.ErrOutcomeUnknown.Because(errors.New("pgstore: committed, but the wait for the synchronous standby was cancelled"))
-	case !a.keyless && inserted == 0:
+		return idempotency.Settled{}, errUnreplicated
+	case !a.keyless && s.inserted == 0:
 		return a.whoWon(ctx, idempotency.ErrTransactionConflict)
 	}
 	return idempotency.Settled{Record: last.record}, nil
 }
+
+var errUnreplicated = idempotency.ErrOutcomeUnknown.Because(errors.New("pgstore: committed, but the wait for the synchronous standby was cancelled"))
 
 // certain reports whether err is the server's own word that a statement failed, on a connection that goes on.
 func certain(err error) bool {
@@ -85,6 +98,8 @@ func (a *attempt) failed(ctx context.Context, err error, at int, last *ending) (
 	}
 	a.letGo()
 	switch sqlstate, column := code(err); {
+	case a.row.kept() && sqlstate == "22012" && at == last.insertAt:
+		return a.whoWon(ctx, a.lostOrEnded(ctx))
 	case sqlstate == "23505" && at == last.insertAt && !a.keyless:
 		// Which statement failed says whose constraint it was; the constraint's name is not to be relied on.
 		return a.whoWon(ctx, idempotency.ErrTransactionConflict.Because(err))
@@ -135,6 +150,9 @@ func (a *attempt) readBack(ctx context.Context, record *idempotency.Record, caus
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.store.config.ReadBackTimeout)
 	defer cancel()
+	if a.row.kept() {
+		return a.readBackChain(ctx, record, cause)
+	}
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
 		other, found, err := a.store.claim(ctx, a.key)
 		switch {

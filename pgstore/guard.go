@@ -14,7 +14,17 @@ type guard struct {
 	ended        atomic.Bool // the handler ended the transaction by SQL of its own
 	stray        atomic.Bool // a goroutine was in the middle of a statement when the handler returned
 	largeObjects atomic.Bool // handed out, and they know the connection
+	used         atomic.Bool // the handler has asked for something
 	inside       atomic.Int32
+	why          error // what the handler is told once it is over, if not ErrNoTx; set before that
+}
+
+// closed is what the handler is told once it is over.
+func (g *guard) closed() error {
+	if g.why != nil {
+		return g.why
+	}
+	return ErrNoTx
 }
 
 // enter is called before the connection is touched. It fails once the handler has returned; else leave must follow.
@@ -23,6 +33,9 @@ func (g *guard) enter() bool {
 	if g.over.Load() {
 		g.inside.Add(-1)
 		return false
+	}
+	if !g.used.Load() {
+		g.used.Store(true)
 	}
 	return true
 }

@@ -16,7 +16,7 @@ type notedRow struct {
 
 func (r *notedRow) Scan(dest ...any) error {
 	if !r.tx.enter() {
-		return ErrNoTx
+		return r.tx.closed()
 	}
 	defer r.tx.leave()
 	return r.tx.noted(r.Row.Scan(dest...))
@@ -45,7 +45,7 @@ func (r *notedRows) Next() bool {
 
 func (r *notedRows) Scan(dest ...any) error {
 	if !r.tx.enter() {
-		return ErrNoTx
+		return r.tx.closed()
 	}
 	defer r.tx.leave()
 	return r.Rows.Scan(dest...)
@@ -53,7 +53,7 @@ func (r *notedRows) Scan(dest ...any) error {
 
 func (r *notedRows) Values() ([]any, error) {
 	if !r.tx.enter() {
-		return nil, ErrNoTx
+		return nil, r.tx.closed()
 	}
 	defer r.tx.leave()
 	return r.Rows.Values()
@@ -81,7 +81,7 @@ type notedBatch struct {
 
 func (b *notedBatch) Exec() (pgconn.CommandTag, error) {
 	if !b.tx.enter() {
-		return pgconn.CommandTag{}, ErrNoTx
+		return pgconn.CommandTag{}, b.tx.closed()
 	}
 	defer b.tx.leave()
 	tag, err := b.BatchResults.Exec()
@@ -90,7 +90,7 @@ func (b *notedBatch) Exec() (pgconn.CommandTag, error) {
 
 func (b *notedBatch) Query() (pgx.Rows, error) {
 	if !b.tx.enter() {
-		return noRows(ErrNoTx), ErrNoTx
+		return noRows(b.tx.closed()), b.tx.closed()
 	}
 	defer b.tx.leave()
 	rows, err := b.BatchResults.Query()
@@ -99,7 +99,7 @@ func (b *notedBatch) Query() (pgx.Rows, error) {
 
 func (b *notedBatch) QueryRow() pgx.Row {
 	if !b.tx.enter() {
-		return failedRow{ErrNoTx}
+		return failedRow{b.tx.closed()}
 	}
 	defer b.tx.leave()
 	return &notedRow{b.BatchResults.QueryRow(), b.tx}
@@ -107,7 +107,7 @@ func (b *notedBatch) QueryRow() pgx.Row {
 
 func (b *notedBatch) Close() error {
 	if !b.tx.enter() {
-		return ErrNoTx
+		return b.tx.closed()
 	}
 	defer b.tx.leave()
 	return b.tx.noted(b.BatchResults.Close())

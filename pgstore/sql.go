@@ -45,6 +45,68 @@ ON CONFLICT (scope, key) DO NOTHING`
 	// pipeline before anything is decided on a transaction that is not ours.
 	sameSQL = `SELECT 1 / (now() = $1::timestamptz)::int`
 
+	// chainSQL reads the rest of a row that is pending; readSQL leaves it out, so that nobody else pays for it.
+	chainSQL = `SELECT fingerprint, coalesce(recovery_point, ''), steps, request, owner, attempt, coalesce(completions, 0), coalesce(last_error, ''),
+	coalesce(leased_until > statement_timestamp(), false)
+FROM {table} WHERE scope = $1 AND key = $2 AND state = 'pending'`
+
+	// lookSQL reads what tells how an attempt at a chain ended whose connection was lost.
+	lookSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= statement_timestamp(), false), owner, steps,
+	coalesce(leased_until > statement_timestamp(), false)
+FROM {table} WHERE scope = $1 AND key = $2`
+
+	// beginChainSQL is the first recovery point of a key, an INSERT like completeSQL and for the same reasons.
+	beginChainSQL = `INSERT INTO {table} (scope, key, state, fingerprint, recovery_point, steps, request, owner, attempt, completions, last_error,
+	created_at, leased_until)
+VALUES ($1, $2, CASE WHEN {literal}::regclass::oid = $12::oid THEN 'pending' END, $3, $4, $5, $6, $7, $8, nullif($9::integer, 0), nullif($10, ''),
+	CASE WHEN now() = $11::timestamptz THEN now() END, statement_timestamp() + $13::bigint * interval '1 microsecond')`
+
+	// saveSQL moves the recovery point on. It compares the owner token, so that of two attempts one gets on; and, by a
+	// division by zero, it fails where it would change nothing, so that the COMMIT behind it is skipped. $12 is the
+	// transaction that took the lock, and $13 the table. None of the columns is indexed: the update is a HOT one.
+	saveSQL = `WITH saved AS (UPDATE {table} SET fingerprint = $14, recovery_point = $3, steps = $4, request = coalesce($5, request), owner = $6,
+	attempt = $7, completions = nullif($8::integer, 0), last_error = nullif($9, ''), leased_until = statement_timestamp() + $10::bigint * interval '1 microsecond'
+WHERE scope = $1 AND key = $2 AND state = 'pending' AND owner = $11 AND now() = $12::timestamptz AND {literal}::regclass::oid = $13::oid
+RETURNING 1) SELECT 1 / count(*) FROM saved`
+
+	// putSQL is saveSQL outside of a handler's transaction, where the number of rows tells. It can be sent again when its reply was
+	// lost: the row carries the new token ($6) then, or still the old one.
+	putSQL = `UPDATE {table} SET fingerprint = $12, recovery_point = $3, steps = $4, request = coalesce($5, request), owner = $6,
+	attempt = $7, completions = nullif($8::integer, 0), last_error = nullif($9, ''), leased_until = clock_timestamp() + $10::bigint * interval '1 microsecond'
+WHERE scope = $1 AND key = $2 AND state = 'pending' AND owner IN ($11, $6)`
+
+	// renewSQL gives a lease of another length, or of none, to its owner alone.
+	renewSQL = `UPDATE {table} SET leased_until = clock_timestamp() + $4::bigint * interval '1 microsecond'
+WHERE scope = $1 AND key = $2 AND state = 'pending' AND owner = $3`
+
+	// completeChainSQL ends a chain behind the handler's last writes, under the conditions of saveSQL. What only a resumption
+	// needs is forgotten: a request may hold what must not be kept for longer.
+	completeChainSQL = `WITH saved AS (UPDATE {table} SET state = 'completed', fingerprint = $10, status = $3, headers = $4, body = $5,
+	completed_at = statement_timestamp(), expires_at = statement_timestamp() + $6::bigint * interval '1 microsecond',
+	steps = NULL, request = NULL, owner = NULL, leased_until = NULL, last_error = NULL
+WHERE scope = $1 AND key = $2 AND state = 'pending' AND owner = $7 AND now() = $8::timestamptz AND {literal}::regclass::oid = $9::oid
+RETURNING 1) SELECT 1 / count(*) FROM saved`
+
+	// refuseChainSQL is completeChainSQL in a transaction of its own, in which nothing is the handler's.
+	refuseChainSQL = `WITH saved AS (UPDATE {table} SET state = 'completed', fingerprint = $8, status = $3, headers = $4, body = $5,
+	completed_at = statement_timestamp(), expires_at = statement_timestamp() + $6::bigint * interval '1 microsecond',
+	steps = NULL, request = NULL, owner = NULL, leased_until = NULL, last_error = NULL
+WHERE scope = $1 AND key = $2 AND state = 'pending' AND owner = $7
+RETURNING 1) SELECT 1 / count(*) FROM saved`
+
+	// pendingSQL lists what the completer may resume. The index is on created_at: what waits longest comes first.
+	pendingSQL = `SELECT scope, key, fingerprint, coalesce(recovery_point, ''), steps, request, attempt, coalesce(completions, 0), coalesce(last_error, '')
+FROM {table} WHERE state = 'pending' AND coalesce(completions, 0) < $1
+AND leased_until + CASE WHEN coalesce(completions, 0) = 0 THEN 0
+	ELSE least($3::float8, $2::float8 * 2 ^ least(completions - 1, 60)) END * interval '1 second' <= statement_timestamp()
+ORDER BY created_at LIMIT $4`
+
+	// stuckSQL counts what the completer has given up.
+	stuckSQL = `SELECT count(*) FROM {table} WHERE state = 'pending' AND coalesce(completions, 0) >= $1 AND leased_until <= statement_timestamp()`
+
+	// writtenSQL tells whether the transaction has written anything: only then it has a number.
+	writtenSQL = `SELECT pg_current_xact_id_if_assigned() IS NOT NULL`
+
 	// reapSQL takes no row that somebody else is working on, and locks those it takes, so that they are still what they were
 	// when they are deleted. It finds them by the index on expires_at, oldest first.
 	reapSQL = `DELETE FROM {table} WHERE ctid = ANY (ARRAY(
@@ -54,7 +116,7 @@ ON CONFLICT (scope, key) DO NOTHING`
 	// checkSQL names every column that the store uses.
 	checkSQL = `SELECT pg_is_in_recovery(), current_setting('synchronous_standby_names') <> '',
 	has_table_privilege($1::text, 'INSERT') AND has_table_privilege($1::text, 'UPDATE') AND has_table_privilege($1::text, 'DELETE') FROM (SELECT
-	scope, key, state, fingerprint, recovery_point, steps, request, owner, attempt, leased_until, status, headers, body,
+	scope, key, state, fingerprint, recovery_point, steps, request, owner, attempt, completions, last_error, leased_until, status, headers, body,
 	created_at, completed_at, expires_at FROM {table} LIMIT 0) columns RIGHT JOIN (VALUES (1)) one ON true`
 
 	commitSQL   = `COMMIT`
@@ -63,7 +125,8 @@ ON CONFLICT (scope, key) DO NOTHING`
 
 // statements are the SQL texts for one table.
 type statements struct {
-	lock, read, deleteExpired, complete, refuse, reap, check string
+	lock, read, deleteExpired, complete, refuse, reap, check                              string
+	chain, look, beginChain, save, put, renew, completeChain, refuseChain, pending, stuck string
 	// table is the quoted name; namespace sets its locks apart from those of other tables.
 	table, namespace string
 }
@@ -86,6 +149,16 @@ func newStatements(schema string) statements {
 		refuse:        in.Replace(refuseSQL),
 		reap:          in.Replace(reapSQL),
 		check:         in.Replace(checkSQL),
+		chain:         in.Replace(chainSQL),
+		look:          in.Replace(lookSQL),
+		beginChain:    in.Replace(beginChainSQL),
+		save:          in.Replace(saveSQL),
+		put:           in.Replace(putSQL),
+		renew:         in.Replace(renewSQL),
+		completeChain: in.Replace(completeChainSQL),
+		refuseChain:   in.Replace(refuseChainSQL),
+		pending:       in.Replace(pendingSQL),
+		stuck:         in.Replace(stuckSQL),
 		table:         name.Sanitize(),
 		namespace:     schema,
 	}

@@ -18,6 +18,12 @@ var ErrTxGuarded = errors.New("pgstore: the transaction is committed with the re
 var ErrNoTx = errors.New("pgstore: no transaction in this context: call pgstore.Tx with the handler's own context, " +
 	"inside a handler that the middleware or idempotency.Do protects, and before it returns")
 
+// ErrTxCommitted is what a transaction says that was committed, or rolled back, at a recovery point.
+var ErrTxCommitted = errors.New("pgstore: this transaction has ended with its step: call pgstore.Tx again")
+
+// ErrTxForeign is what a transaction says inside a foreign call, which must hold none.
+var ErrTxForeign = errors.New("pgstore: no transaction in a foreign call: read before it, and write in a step after it")
+
 type txKey struct{}
 
 // Tx returns the transaction of the handler that ctx belongs to. What is written by it is committed if and only if the
@@ -28,9 +34,13 @@ type txKey struct{}
 // rolled back. Where ctx has no transaction the result is not nil: its methods return an error, [ErrNoTx].
 //
 // Writes through any other connection are not part of the promise.
+//
+// In a handler with recovery points it is the transaction of the step that runs; and outside of a step that of the tail, which is
+// committed with the response: it begins with the first call of Tx after a step, in one round trip, and takes the key's lock
+// again. What an earlier call has returned says [ErrTxCommitted] by then. In a foreign call there is none: [ErrTxForeign].
 func Tx(ctx context.Context) pgx.Tx {
-	if tx, ok := ctx.Value(txKey{}).(*guardedTx); ok {
-		return tx
+	if a, ok := ctx.Value(txKey{}).(*attempt); ok {
+		return a.current(ctx)
 	}
 	return noTx
 }
@@ -44,9 +54,14 @@ var (
 func newNoTx() *guardedTx {
 	batch := &pgx.Batch{}
 	batch.BeginTx(pgx.TxOptions{})
-	tx := &guardedTx{Tx: pgx.FailedBatchResults(batch, ErrNoTx).Tx(), guard: &guard{}}
-	tx.guard.over.Store(true)
-	return tx
+	return failedTx(pgx.FailedBatchResults(batch, ErrNoTx).Tx(), ErrNoTx)
+}
+
+// failedTx returns a transaction whose every method fails by err. tx must be one that was never begun.
+func failedTx(tx pgx.Tx, err error) *guardedTx {
+	failed := &guardedTx{Tx: tx, guard: &guard{why: err}}
+	failed.guard.over.Store(true)
+	return failed
 }
 
 // note looks at what a statement of the handler returned, and at what it did to the transaction.
@@ -79,7 +94,7 @@ func (t *guardedTx) Commit(ctx context.Context) error {
 		return ErrTxGuarded
 	}
 	if !t.enter() {
-		return ErrNoTx
+		return t.closed()
 	}
 	defer t.leave()
 	return t.noted(t.Tx.Commit(ctx))
@@ -90,7 +105,7 @@ func (t *guardedTx) Rollback(ctx context.Context) error {
 		return ErrTxGuarded
 	}
 	if !t.enter() {
-		return ErrNoTx
+		return t.closed()
 	}
 	defer t.leave()
 	return t.Tx.Rollback(ctx)
@@ -98,7 +113,7 @@ func (t *guardedTx) Rollback(ctx context.Context) error {
 
 func (t *guardedTx) Begin(ctx context.Context) (pgx.Tx, error) {
 	if !t.enter() {
-		return nil, ErrNoTx
+		return nil, t.closed()
 	}
 	defer t.leave()
 	nested, err := t.Tx.Begin(ctx)
@@ -110,7 +125,7 @@ func (t *guardedTx) Begin(ctx context.Context) (pgx.Tx, error) {
 
 func (t *guardedTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	if !t.enter() {
-		return pgconn.CommandTag{}, ErrNoTx
+		return pgconn.CommandTag{}, t.closed()
 	}
 	defer t.leave()
 	tag, err := t.Tx.Exec(ctx, sql, args...)
@@ -119,7 +134,7 @@ func (t *guardedTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.C
 
 func (t *guardedTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	if !t.enter() {
-		return noRows(ErrNoTx), ErrNoTx
+		return noRows(t.closed()), t.closed()
 	}
 	defer t.leave()
 	rows, err := t.Tx.Query(ctx, sql, args...)
@@ -128,7 +143,7 @@ func (t *guardedTx) Query(ctx context.Context, sql string, args ...any) (pgx.Row
 
 func (t *guardedTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if !t.enter() {
-		return failedRow{ErrNoTx}
+		return failedRow{t.closed()}
 	}
 	defer t.leave()
 	return &notedRow{t.Tx.QueryRow(ctx, sql, args...), t}
@@ -136,7 +151,7 @@ func (t *guardedTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.R
 
 func (t *guardedTx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
 	if !t.enter() {
-		return nil, ErrNoTx
+		return nil, t.closed()
 	}
 	defer t.leave()
 	description, err := t.Tx.Prepare(ctx, name, sql)
@@ -145,7 +160,7 @@ func (t *guardedTx) Prepare(ctx context.Context, name, sql string) (*pgconn.Stat
 
 func (t *guardedTx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
 	if !t.enter() {
-		return 0, ErrNoTx
+		return 0, t.closed()
 	}
 	defer t.leave()
 	n, err := t.Tx.CopyFrom(ctx, table, columns, rows)
@@ -154,7 +169,7 @@ func (t *guardedTx) CopyFrom(ctx context.Context, table pgx.Identifier, columns 
 
 func (t *guardedTx) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
 	if !t.enter() {
-		return pgx.FailedBatchResults(batch, ErrNoTx)
+		return pgx.FailedBatchResults(batch, t.closed())
 	}
 	defer t.leave()
 	return &notedBatch{t.Tx.SendBatch(ctx, batch), t}
@@ -164,6 +179,7 @@ func (t *guardedTx) LargeObjects() pgx.LargeObjects {
 	if t.over.Load() {
 		return closedTx.LargeObjects()
 	}
+	t.used.Store(true)
 	t.largeObjects.Store(true)
 	return t.Tx.LargeObjects()
 }
@@ -174,6 +190,7 @@ func (t *guardedTx) Conn() *pgx.Conn {
 	if t.over.Load() {
 		return nil
 	}
+	t.used.Store(true)
 	return t.Tx.Conn()
 }
 

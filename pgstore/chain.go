@@ -1,0 +1,221 @@
+package pgstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// A chain's transactions are serialized by the key's lock, as a single one is; what decides which attempt gets on is the owner
+// token in the pending row, compared by each statement that changes it. Between two transactions nothing is held.
+
+var _ idempotency.Chain = (*attempt)(nil)
+
+// pendingRow is what an attempt knows of its key's pending row. The token changes with each save, so that an attempt which has
+// read the row before cannot take it over behind its owner's back.
+type pendingRow struct {
+	found *idempotency.Progress // what the claim read, if there was a row
+	owner []byte                // the token that it carries
+	owned bool                  // and that is this attempt's
+	next  []byte                // the token that is being written
+}
+
+// kept reports whether there is a row.
+func (r *pendingRow) kept() bool { return r.found != nil || r.owned }
+
+// propose returns a token that nobody else can come by.
+func (r *pendingRow) propose() []byte {
+	r.next = make([]byte, 16)
+	_, _ = rand.Read(r.next) // it never fails
+	return r.next
+}
+
+// accepted says that the proposed token was written.
+func (r *pendingRow) accepted() { r.owner, r.owned = r.next, true }
+
+// claimPending goes on with the claim of a key that is pending.
+func (s *Store) claimPending(ctx context.Context, a *attempt, locked bool) (*attempt, *idempotency.Record, error) {
+	if !locked {
+		a.abandon()
+		return nil, nil, idempotency.ErrInProgress
+	}
+	var p idempotency.Progress
+	var fingerprint []byte
+	var live bool
+	err := a.conn.QueryRow(ctx, s.sql.chain, a.key.Scope, a.key.Value).Scan(
+		&fingerprint, &p.RecoveryPoint, &p.Steps, &p.Request, &a.row.owner, &p.Attempt, &p.Completions, &p.LastError, &live)
+	if err == nil {
+		p.Fingerprint, err = idempotency.ParseFingerprint(fingerprint)
+		if err == nil && a.row.owner == nil {
+			err = errors.New("pgstore: the row is pending and has no owner")
+		}
+		if err != nil {
+			err = idempotency.ErrRecordUnreadable.Because(err)
+		}
+	}
+	switch {
+	case errors.Is(err, pgx.ErrNoRows), err == nil && live: // the former: it was completed just now; the next claim sees it
+		err = idempotency.ErrInProgress
+		fallthrough
+	case err != nil:
+		a.abandon()
+		return nil, nil, err
+	}
+	a.row.found = &p
+	return a, nil, nil
+}
+
+// Progress returns what the claim read.
+func (a *attempt) Progress() *idempotency.Progress { return a.row.found }
+
+// Begin makes sure of a transaction in which nothing is written.
+func (a *attempt) Begin(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ctx, cancel := a.store.bounded(ctx)
+	defer cancel()
+	if a.over || a.detached {
+		return errOver
+	}
+	if a.phase == nil {
+		return a.open(ctx)
+	}
+	return a.unwritten(ctx)
+}
+
+// unwritten checks that the handler has written nothing in the open transaction. It asks only where it has been used.
+func (a *attempt) unwritten(ctx context.Context) error {
+	if !a.guard.used.Load() {
+		return nil
+	}
+	if a.guard.inside.Load() > 0 || a.conn.Conn().PgConn().IsBusy() {
+		return idempotency.ErrStepMisuse.Because(errors.New("pgstore: a step was begun while a statement outside of it ran: close its rows first"))
+	}
+	if a.guard.ended.Load() || a.status() == 'I' {
+		return errEnded
+	}
+	if a.status() == 'E' { // reading failed, and the handler goes on: what follows needs a transaction that works
+		a.finish(ErrTxCommitted)
+		if err := a.rollBack(ctx); err != nil {
+			return err
+		}
+		return a.open(ctx)
+	}
+	var written bool
+	if err := a.conn.QueryRow(ctx, writtenSQL).Scan(&written); err != nil {
+		return refusedBy(err)
+	}
+	if written {
+		return idempotency.ErrStepMisuse.Because(errors.New("pgstore: the handler wrote, or locked rows, outside of a step before a step, and a resumed run would do so again: " +
+			"move that into a step, or behind the last one"))
+	}
+	return nil
+}
+
+// Save commits the step together with its recovery point.
+func (a *attempt) Save(ctx context.Context, progress idempotency.Progress, lease time.Duration) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return errOver
+	}
+	if a.detached {
+		a.detached = false
+		return a.put(ctx, progress, lease)
+	}
+	if a.phase == nil {
+		return errOver
+	}
+	return a.commitProgress(ctx, progress, lease)
+}
+
+// Detach commits where the attempt stands, and holds nothing but its lease from then on.
+func (a *attempt) Detach(ctx context.Context, progress idempotency.Progress, lease time.Duration) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over || a.detached {
+		return errOver
+	}
+	bounded, cancel := a.store.bounded(ctx)
+	defer cancel()
+	var err error
+	switch {
+	case a.phase == nil && !a.row.owned: // its transaction was undone before anything was kept
+		err = a.open(bounded)
+	case a.phase != nil:
+		err = a.unwritten(bounded)
+	}
+	switch {
+	case err != nil:
+	case !a.row.owned:
+		err = a.commitProgress(ctx, progress, lease)
+	default:
+		if a.phase != nil {
+			a.finish(ErrTxForeign)
+			err = a.rollBack(bounded)
+		}
+		if err == nil {
+			err = a.put(ctx, progress, lease)
+		}
+	}
+	a.detached = err == nil
+	return err
+}
+
+// Undo rolls the step back.
+func (a *attempt) Undo(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return errOver
+	}
+	if a.detached || a.phase == nil {
+		a.detached = false
+		return nil
+	}
+	ctx, cancel := a.store.bounded(ctx)
+	defer cancel()
+	a.finish(ErrTxCommitted)
+	return a.rollBack(ctx)
+}
+
+// Renew extends the lease.
+func (a *attempt) Renew(ctx context.Context, lease time.Duration) error {
+	ctx, cancel := a.store.bounded(ctx)
+	defer cancel()
+	conn, err := a.store.acquire(ctx)
+	if err != nil {
+		return refusedBy(err)
+	}
+	defer conn.Release()
+	tag, err := conn.Exec(ctx, a.store.sql.renew, a.key.Scope, a.key.Value, a.row.owner, lease.Microseconds())
+	if err != nil {
+		return refusedBy(err)
+	}
+	if tag.RowsAffected() == 0 {
+		return errTakenOver
+	}
+	return nil
+}
+
+// Yield ends the attempt and its lease.
+func (a *attempt) Yield(ctx context.Context, progress idempotency.Progress) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.end() {
+		return errOver
+	}
+	bounded, cancel := a.store.bounded(ctx)
+	defer cancel()
+	rolledBack := a.rollBack(bounded)
+	err := a.put(ctx, progress, 0)
+	if errors.Is(rolledBack, idempotency.ErrTransactionConflict) || errors.Is(rolledBack, idempotency.ErrTransactionEnded) {
+		return rolledBack
+	}
+	return err
+}

@@ -1,0 +1,125 @@
+package pgstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// open begins the next transaction: it takes the lock, and makes sure that the key is still this attempt's. A lock that is held
+// may be a duplicate's that looks whether it may take over, so it is tried again.
+func (a *attempt) open(ctx context.Context) error {
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		p := &phase{}
+		locked, now, err := a.try(ctx, p)
+		if err == nil {
+			err = a.stillOwned(now)
+		}
+		if err == nil && locked {
+			a.phase = p
+			return nil
+		}
+		p.discard(ctx)
+		switch {
+		case err != nil:
+			return err
+		case !now.leased: // whoever has the lock runs the handler, and the row will be theirs
+			return idempotency.ErrLeaseLost.Because(errors.New("pgstore: another attempt has claimed the key"))
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return idempotency.ErrStoreUnavailable.Because(errors.New("pgstore: another attempt held the key's lock for too long"))
+		}
+	}
+}
+
+// look is what lookSQL reads.
+type look struct {
+	row
+	owner, steps []byte
+	leased       bool
+}
+
+// try begins a transaction, tries the lock and looks at the key. p holds what it got, also with an error.
+func (a *attempt) try(ctx context.Context, p *phase) (locked bool, now look, err error) {
+	for tries := 0; ; tries++ {
+		locked, now, err = a.tryOnce(ctx, p)
+		if err == nil {
+			return locked, now, nil
+		}
+		p.discard(ctx)
+		if !a.store.again(ctx, err, tries) {
+			return false, look{}, refusedBy(err)
+		}
+	}
+}
+
+func (a *attempt) tryOnce(ctx context.Context, p *phase) (locked bool, now look, err error) {
+	if p.conn, err = a.store.acquire(ctx); err != nil {
+		return false, look{}, err
+	}
+	batch := &pgx.Batch{}
+	batch.BeginTx(pgx.TxOptions{IsoLevel: a.store.config.Isolation})
+	batch.Queue(a.store.sql.lock, a.lock)
+	batch.Queue(a.store.sql.look, a.key.Scope, a.key.Value)
+	results := p.conn.SendBatch(ctx, batch)
+	var standby bool
+	_, err = results.Exec()
+	if err == nil {
+		err = results.QueryRow().Scan(&locked, &p.began, &p.table, &standby)
+	}
+	if err == nil {
+		err = results.QueryRow().Scan(&now.state, &now.fingerprint, &now.status, &now.headers, &now.body, &now.expired, &now.owner, &now.steps, &now.leased)
+		now.present = !errors.Is(err, pgx.ErrNoRows)
+		if !now.present {
+			err = nil
+		}
+	}
+	if closeErr := results.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil && standby {
+		err = errStandby
+	}
+	p.hold(results.Tx())
+	return locked, now, err
+}
+
+// discard rolls back a transaction that no handler has seen, and gives its connection back.
+func (p *phase) discard(ctx context.Context) {
+	if p.conn == nil {
+		return
+	}
+	if conn := p.conn.Conn(); !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {
+		_, _ = conn.Exec(ctx, rollbackSQL)
+	}
+	p.conn.Release()
+	p.conn = nil
+}
+
+// stillOwned compares the key's row with what this attempt left or found.
+func (a *attempt) stillOwned(now look) error {
+	if a.row.kept() {
+		if now.present && now.state == pendingState && bytes.Equal(now.owner, a.row.owner) {
+			return nil
+		}
+		return errTakenOver
+	}
+	if now.present && !now.expired {
+		return errTakenOver
+	}
+	if now.expired && a.expired == nil {
+		a.expired = &idempotency.Record{}
+	}
+	return nil
+}
+
+var errTakenOver = idempotency.ErrLeaseLost.Because(errors.New("pgstore: another attempt has taken the key over"))

@@ -1,0 +1,238 @@
+package pgstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+)
+
+// commitProgress commits the open transaction with progress, and closes it in any case.
+func (a *attempt) commitProgress(ctx context.Context, p idempotency.Progress, lease time.Duration) error {
+	bounded, cancel := a.store.bounded(ctx)
+	defer cancel()
+	a.finish(ErrTxCommitted)
+	if err := a.unusable(bounded); err != nil {
+		err = a.orConflict(err)
+		a.letGo()
+		return err
+	}
+	last := &ending{batch: &pgx.Batch{}}
+	sql := &a.store.sql
+	if a.row.kept() {
+		last.insertAt = last.queue(sql.save, a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.propose(),
+			p.Attempt, p.Completions, p.LastError, lease.Microseconds(), a.row.owner, a.began, a.table, p.Fingerprint[:])
+	} else {
+		a.queueDeleteExpired(last.batch)
+		last.insertAt = last.queue(sql.beginChain, a.key.Scope, a.key.Value, p.Fingerprint[:], p.RecoveryPoint, p.Steps, p.Request, a.row.propose(),
+			p.Attempt, p.Completions, p.LastError, a.began, a.table, lease.Microseconds())
+	}
+	last.commitAt = last.queue(commitSQL)
+	s := a.send(bounded, last)
+	switch {
+	case s.certain:
+		return a.notSaved(bounded, s, last)
+	case s.err != nil:
+		unreplicated := commitUnreplicated(a.conn)
+		_ = a.conn.Conn().Close(canceled)
+		a.letGo()
+		if unreplicated {
+			return idempotency.ErrOutcomeUnknown.Because(s.err)
+		}
+		return a.wasSaved(ctx, p, s.err)
+	}
+	unreplicated := commitUnreplicated(a.conn)
+	a.letGo()
+	switch {
+	case s.tag.String() != commitSQL:
+		return errFailedStatement
+	case unreplicated:
+		return errUnreplicated
+	}
+	a.row.accepted()
+	return nil
+}
+
+// notSaved says why the server did not commit a recovery point.
+func (a *attempt) notSaved(ctx context.Context, s sent, last *ending) error {
+	if a.status() != 'I' {
+		_, _ = a.conn.Exec(ctx, rollbackSQL)
+	}
+	a.letGo()
+	switch sqlstate, column := code(s.err); {
+	case isConflict(s.err):
+		return idempotency.ErrTransactionConflict.Because(s.err)
+	case sqlstate == "23505" && s.at == last.insertAt:
+		return errTakenOver
+	case sqlstate == "22012":
+		return a.lostOrEnded(ctx)
+	case sqlstate == "23502" && s.at == last.insertAt && column == "state":
+		return errMoved
+	case sqlstate == "23502" && s.at == last.insertAt:
+		return errEnded
+	}
+	return refusedBy(s.err)
+}
+
+// lostOrEnded tells why a comparison with the row failed: of the owner token, or of what identifies the transaction.
+func (a *attempt) lostOrEnded(ctx context.Context) error {
+	conn, err := a.store.acquire(ctx)
+	if err != nil {
+		return refusedBy(err)
+	}
+	defer conn.Release()
+	var state string
+	var owner []byte
+	err = conn.QueryRow(ctx, `SELECT state, owner FROM `+a.store.sql.table+` WHERE scope = $1 AND key = $2`, a.key.Scope, a.key.Value).Scan(&state, &owner)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return errTakenOver
+	case err != nil:
+		return refusedBy(err)
+	case state == pendingState && bytes.Equal(owner, a.row.owner):
+		return errEnded
+	}
+	return errTakenOver
+}
+
+// put stores progress in one statement of its own, in which nothing of the handler's takes part. It can be repeated, since
+// token is this attempt's is true before and after. So a reply that is lost is asked for again, until ReadBackTimeout; a
+// foreign effect shall not go unrecorded for a connection that broke.
+func (a *attempt) put(ctx context.Context, p idempotency.Progress, lease time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.store.config.ReadBackTimeout)
+	defer cancel()
+	a.row.propose()
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
+		err := a.putOnce(ctx, p, lease)
+		if err == nil {
+			a.row.accepted()
+			return nil
+		}
+		if own := (*idempotency.Error)(nil); errors.As(err, &own) || certain(err) && !isConflict(err) {
+			return refusedBy(err)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return idempotency.ErrOutcomeUnknown.Because(err)
+		}
+	}
+}
+
+func (a *attempt) putOnce(ctx context.Context, p idempotency.Progress, lease time.Duration) error {
+	ctx, cancel := a.store.bounded(ctx)
+	defer cancel()
+	conn, err := a.store.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	watchCommit(conn)
+	tag, err := conn.Exec(ctx, a.store.sql.put, a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.next,
+		p.Attempt, p.Completions, p.LastError, lease.Microseconds(), a.row.owner, p.Fingerprint[:])
+	switch {
+	case err != nil:
+		return err
+	case commitUnreplicated(conn):
+		return errUnreplicated
+	case tag.RowsAffected() == 0:
+		return errTakenOver
+	}
+	return nil
+}
+
+// wasSaved finds out whether a recovery point is there whose commit was not answered: under the lock, once the old transaction has
+// ended.
+func (a *attempt) wasSaved(ctx context.Context, p idempotency.Progress, cause error) error {
+	now, err := a.settledLook(ctx, cause)
+	switch {
+	case err != nil:
+		return err
+	case now.state == pendingState && bytes.Equal(now.owner, a.row.next) && bytes.Equal(now.steps, p.Steps):
+		a.row.accepted()
+		return nil
+	case a.stillOwned(now) == nil:
+		if refused := refusedCommit(cause); refused != nil {
+			return refused
+		}
+		return idempotency.ErrStoreUnavailable.Because(fmt.Errorf("pgstore: the recovery point was not committed: %w", cause))
+	}
+	return errTakenOver
+}
+
+// readBackChain is readBack for a key that has a pending row.
+func (a *attempt) readBackChain(ctx context.Context, record *idempotency.Record, cause error) (idempotency.Settled, error) {
+	now, err := a.settledLook(ctx, cause)
+	if err != nil {
+		return idempotency.Settled{}, err
+	}
+	if now.present && now.state == completedState {
+		found, err := now.record()
+		if err != nil {
+			return idempotency.Settled{ReadBack: true}, err
+		}
+		if same(found, record) {
+			found = record
+		}
+		return idempotency.Settled{Record: found, ReadBack: true}, nil
+	}
+	if a.stillOwned(now) != nil {
+		return idempotency.Settled{ReadBack: true}, errTakenOver
+	}
+	if refused := refusedCommit(cause); refused != nil {
+		return idempotency.Settled{ReadBack: true}, refused
+	}
+	return idempotency.Settled{ReadBack: true}, idempotency.ErrStoreUnavailable.Because(fmt.Errorf("pgstore: the commit did not happen: %w", cause))
+}
+
+// settledLook looks at the key once the lock is free: then the transaction whose commit was not answered has ended.
+func (a *attempt) settledLook(ctx context.Context, cause error) (look, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.store.config.ReadBackTimeout)
+	defer cancel()
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
+		bounded, done := a.store.bounded(ctx)
+		p := &phase{}
+		locked, now, err := a.try(bounded, p)
+		p.discard(bounded)
+		done()
+		if err == nil && locked {
+			return now, nil
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return look{}, idempotency.ErrOutcomeUnknown.Because(errors.Join(cause, err))
+		}
+	}
+}
+
+// noTransaction is how Complete and Refuse end that could not begin the transaction they need.
+func (a *attempt) noTransaction(ctx context.Context, err error) (idempotency.Settled, error) {
+	if errors.Is(err, idempotency.ErrLeaseLost) {
+		return a.whoWon(ctx, err)
+	}
+	return a.settled(ctx, idempotency.Settled{}, err)
+}
+
+// settled ends the lease of an attempt that is known to have failed: the next one need not wait for it.
+func (a *attempt) settled(ctx context.Context, settled idempotency.Settled, err error) (idempotency.Settled, error) {
+	if err == nil || !a.row.kept() || errors.Is(err, idempotency.ErrOutcomeUnknown) || errors.Is(err, idempotency.ErrLeaseLost) {
+		return settled, err
+	}
+	ctx, cancel := a.store.bounded(context.WithoutCancel(ctx))
+	defer cancel()
+	if conn, acquired := a.store.acquire(ctx); acquired == nil {
+		defer conn.Release()
+		_, _ = conn.Exec(ctx, a.store.sql.renew, a.key.Scope, a.key.Value, a.row.owner, 0) // if not, it ends by itself
+	}
+	return settled, err
+}
