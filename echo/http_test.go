@@ -20,6 +20,9 @@ func TestTheContractInMemoryAndOnPostgres(t *testing.T) {
 		OneStatus:    true,
 		Flusher:      true,
 		Mount:        mount,
+		Resume: func(handler http.Handler, config httpcontract.ResumeConfig) idempotency.Resume {
+			return idempotencyecho.Resume(handler, idempotencyecho.ResumeConfig(config))
+		},
 	})
 }
 
@@ -32,6 +35,7 @@ func mount(engine *idempotency.Engine, config httpcontract.Config, next http.Han
 		MaxRequestBytes:    config.MaxRequestBytes,
 		Fingerprinter:      config.Fingerprinter,
 		FingerprintHeaders: config.FingerprintHeaders,
+		KeepHeaders:        config.KeepHeaders,
 		ReplayHeaders:      config.ReplayHeaders,
 		OnError:            config.OnError,
 	}

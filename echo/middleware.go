@@ -7,6 +7,9 @@
 //
 // A handler's transaction is pgstore.Tx(c.Request().Context()). An error that it returns goes through Echo's error handler, and
 // the response that this writes decides: echo.NewHTTPError(402) is a refusal, which is kept, and a plain error is a 500, which is not.
+//
+// A handler that names recovery points (idempotency.Atomic, idempotency.Foreign) is finished without its client by an
+// idempotency.Completer, for which [Resume] makes the request again.
 package idempotencyecho
 
 import (
@@ -45,6 +48,11 @@ type Config struct {
 	// FingerprintHeaders are headers that are part of what is asked, beside method, path, query, media type and body:
 	// an API version, say. Default: none.
 	FingerprintHeaders []string
+	// KeepHeaders are request headers that are stored with a recovery point so that the completer can make the request again,
+	// beside Content-Type, Accept, Accept-Language and FingerprintHeaders. Credentials are refused: [ResumeConfig] rebuilds what
+	// they proved, and one that goes by a name of its own does not belong here either. Content-Encoding does, where the handler
+	// itself decodes. Default: none.
+	KeepHeaders []string
 	// ReplayHeaders are response headers that a replay repeats, beside Content-Type, -Encoding, -Language, -Disposition,
 	// Location, ETag and Link. Set-Cookie, credentials, Date and what belongs to a connection are refused.
 	ReplayHeaders []string
@@ -65,6 +73,7 @@ func Middleware(engine *idempotency.Engine, config Config) (echo.MiddlewareFunc,
 		MaxRequestBytes:    config.MaxRequestBytes,
 		Fingerprinter:      config.Fingerprinter,
 		FingerprintHeaders: config.FingerprintHeaders,
+		KeepHeaders:        config.KeepHeaders,
 		ReplayHeaders:      config.ReplayHeaders,
 		OnError:            config.OnError,
 	})
@@ -77,7 +86,9 @@ func Middleware(engine *idempotency.Engine, config Config) (echo.MiddlewareFunc,
 				return next(c)
 			}
 			call := httpidem.Call{Writer: c.Response(), Request: c.Request()}
-			call.Scope, call.ScopeErr = config.Scope(c)
+			if call.Pending, _ = idempotency.Resuming(c.Request().Context()); call.Pending == nil {
+				call.Scope, call.ScopeErr = config.Scope(c)
+			}
 			if config.Key != nil {
 				call.Key = func(body []byte) (string, error) { return config.Key(c, body) }
 			}

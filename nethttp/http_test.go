@@ -22,5 +22,8 @@ func TestTheContractInMemoryAndOnPostgres(t *testing.T) {
 			}
 			return protect(next), nil
 		},
+		Resume: func(handler http.Handler, config httpcontract.ResumeConfig) idempotency.Resume {
+			return nethttp.Resume(handler, nethttp.ResumeConfig(config))
+		},
 	})
 }

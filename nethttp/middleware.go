@@ -4,6 +4,9 @@
 // Mount it after authentication, since the scope of a key is the caller's identity, after rate limiting, and inside of what
 // recovers from panics, compresses or logs. What is outside must leave the request's body unread, or put it back: the body is
 // part of what tells requests with the same key apart.
+//
+// A handler that names recovery points (idempotency.Atomic, idempotency.Foreign) is finished without its client by an
+// idempotency.Completer, for which [Resume] makes the request again.
 package nethttp
 
 import (
@@ -40,6 +43,11 @@ type Config struct {
 	// FingerprintHeaders are headers that are part of what is asked, beside method, path, query, media type and body:
 	// an API version, say. Default: none.
 	FingerprintHeaders []string
+	// KeepHeaders are request headers that are stored with a recovery point so that the completer can make the request again,
+	// beside Content-Type, Accept, Accept-Language and FingerprintHeaders. Credentials are refused: [ResumeConfig] rebuilds what
+	// they proved, and one that goes by a name of its own does not belong here either. Content-Encoding does, where the handler
+	// itself decodes. Default: none.
+	KeepHeaders []string
 	// ReplayHeaders are response headers that a replay repeats, beside Content-Type, -Encoding, -Language, -Disposition,
 	// Location, ETag and Link. Set-Cookie, credentials, Date and what belongs to a connection are refused.
 	ReplayHeaders []string
@@ -60,6 +68,7 @@ func Middleware(engine *idempotency.Engine, config Config) (func(http.Handler) h
 		MaxRequestBytes:    config.MaxRequestBytes,
 		Fingerprinter:      config.Fingerprinter,
 		FingerprintHeaders: config.FingerprintHeaders,
+		KeepHeaders:        config.KeepHeaders,
 		ReplayHeaders:      config.ReplayHeaders,
 		OnError:            config.OnError,
 	})
@@ -77,7 +86,9 @@ func Middleware(engine *idempotency.Engine, config Config) (func(http.Handler) h
 				return
 			}
 			call := httpidem.Call{Writer: w, Request: r, Next: run}
-			call.Scope, call.ScopeErr = config.Scope(r)
+			if call.Pending, _ = idempotency.Resuming(r.Context()); call.Pending == nil {
+				call.Scope, call.ScopeErr = config.Scope(r)
+			}
 			if config.Key != nil {
 				call.Key = func(body []byte) (string, error) { return config.Key(r, body) }
 			}

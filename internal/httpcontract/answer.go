@@ -89,6 +89,9 @@ var contract = map[idempotency.Code]meaning{
 	"transaction-aborted":  {500, true, "reuse", ""},
 	"transaction-ended":    {500, false, "reuse", ""},
 	"record-unreadable":    {500, false, "reuse", ""},
+	"lease-lost":           {409, true, "reuse", "1"},
+	"steps-changed":        {503, true, "reuse", "10"},
+	"step-misuse":          {500, false, "reuse", ""},
 	"nested":               {500, false, "reuse", ""},
 	"internal":             {500, false, "reuse", ""},
 }

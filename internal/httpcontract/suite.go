@@ -13,6 +13,8 @@ import (
 type Adapter struct {
 	// Mount returns a server's handler, with next behind the adapter's middleware, whatever method and path.
 	Mount func(engine *idempotency.Engine, config Config, next http.HandlerFunc) (http.Handler, error)
+	// Resume makes the requests of pending keys again, at what Mount has returned or what is around it.
+	Resume func(handler http.Handler, config ResumeConfig) idempotency.Resume
 	// UUIDOnly and MinLength are the validators that the adapter offers.
 	UUIDOnly  func(key string) error
 	MinLength func(n int) func(key string) error
@@ -35,8 +37,14 @@ type Config struct {
 	MaxRequestBytes    int
 	Fingerprinter      *idempotency.Fingerprinter
 	FingerprintHeaders []string
+	KeepHeaders        []string
 	ReplayHeaders      []string
 	OnError            func(w http.ResponseWriter, r *http.Request, err *idempotency.Error)
+}
+
+// ResumeConfig is an adapter's configuration of Resume.
+type ResumeConfig struct {
+	Authenticate func(r *http.Request, scope string) (*http.Request, error)
 }
 
 type test struct {
@@ -49,7 +57,7 @@ func Run(t *testing.T, adapter Adapter) {
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()
-			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests, duplicateTests, responseTests, bufferingTests, troubleTests, optionTests) {
+			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests, duplicateTests, responseTests, bufferingTests, troubleTests, optionTests, recoveryTests, completerTests) {
 				t.Run(test.name, func(t *testing.T) {
 					t.Parallel()
 					w := &world{T: t, adapter: adapter, counter: new(counter)}

@@ -19,6 +19,7 @@ type Options struct {
 	MaxRequestBytes    int
 	Fingerprinter      *idempotency.Fingerprinter
 	FingerprintHeaders []string
+	KeepHeaders        []string
 	ReplayHeaders      []string
 	OnError            func(w http.ResponseWriter, r *http.Request, err *idempotency.Error)
 }
@@ -28,6 +29,7 @@ type Rules struct {
 	engine  *idempotency.Engine
 	options Options
 	replay  []string
+	keep    []string // request headers that are stored with a recovery point
 }
 
 // NewRules checks options and fills in the defaults.
@@ -67,8 +69,12 @@ func NewRules(engine *idempotency.Engine, options Options) (*Rules, error) {
 	if err != nil {
 		return nil, err
 	}
+	keep, err := keepList(options)
+	if err != nil {
+		return nil, err
+	}
 	options.Methods = slices.Clone(options.Methods)
-	return &Rules{engine: engine, options: options, replay: replay}, nil
+	return &Rules{engine: engine, options: options, replay: replay, keep: keep}, nil
 }
 
 func canonical(option string, names []string) ([]string, error) {

@@ -13,6 +13,8 @@ import (
 type Call struct {
 	Writer  http.ResponseWriter
 	Request *http.Request
+	// Pending is set if the completer makes the request: then it says key and scope, and Scope and Key are not looked at.
+	Pending *idempotency.Pending
 	// Scope, or why there is none.
 	Scope    string
 	ScopeErr error
@@ -28,12 +30,12 @@ func (r *Rules) Serve(call Call) error {
 	x := exchanges.Get().(*exchange)
 	x.rules, x.call = r, call
 	err := x.serve()
-	*x = exchange{handle: x.handle, matches: x.matches} // not after a panic: then it is not used again
+	*x = exchange{handle: x.handle, matches: x.matches, description: x.description} // not after a panic: then it is not used again
 	exchanges.Put(x)
 	return err
 }
 
-// exchange is a call on its way. It is used again for another call, and so are the two functions bound to it, which the engine
+// exchange is a call on its way. It is used again for another call, and so are the functions bound to it, which the engine
 // forgets when Run returns. What the handler gets to see is not: a handler may keep it.
 type exchange struct {
 	rules    *Rules
@@ -46,11 +48,13 @@ type exchange struct {
 
 	handle  idempotency.Handler
 	matches func(idempotency.Fingerprint) bool
+	// description is called, if at all, while the handler runs.
+	description func() ([]byte, error)
 }
 
 var exchanges = sync.Pool{New: func() any {
 	x := &exchange{}
-	x.handle, x.matches = x.run, x.sameRequest
+	x.handle, x.matches, x.description = x.run, x.sameRequest, x.describe
 	return x
 }}
 
@@ -128,6 +132,9 @@ func (x *exchange) sameRequest(stored idempotency.Fingerprint) bool {
 // read reads the key, then the body: a request without a usable key is turned away before its body is taken.
 func (x *exchange) read() (keyed bool, err error) {
 	call, options := &x.call, &x.rules.options
+	if call.Pending != nil {
+		return true, x.readAgain()
+	}
 	if call.ScopeErr != nil {
 		return false, as(idempotency.ErrScopeMissing, call.ScopeErr)
 	}
@@ -170,7 +177,21 @@ func (x *exchange) read() (keyed bool, err error) {
 	x.parts, x.more = parts(call.Request, options.FingerprintHeaders)
 	x.in.Fingerprint = options.Fingerprinter.Sum(x.body, x.fingerprinted()...)
 	x.in.Matches = x.matches
+	x.in.Describe = x.description
 	return true, nil
+}
+
+// readAgain reads a request that the completer makes. Whose it is, its key, and that it is the same request, was settled when it
+// first came: the rules for that may have changed since, and not all that they looked at is stored.
+func (x *exchange) readAgain() (err error) {
+	if x.body, err = readBody(x.call.Request, x.rules.options.MaxRequestBytes); err != nil {
+		return err
+	}
+	if len(x.body) == 0 && consumed(x.call.Request) {
+		return errConsumed
+	}
+	x.in.Key, x.in.Fingerprint = x.call.Pending.Key, x.call.Pending.Fingerprint
+	return nil
 }
 
 // as returns err if it is one of ours, and otherwise with it as the cause.
@@ -202,5 +223,7 @@ func (x *exchange) replay(response idempotency.Response) {
 var replayed = []string{"true"}
 
 func (x *exchange) problem(err error) {
-	x.rules.options.OnError(x.call.Writer, x.call.Request, idempotency.AsError(err))
+	own := idempotency.AsError(err)
+	refused(x.call.Request.Context(), own)
+	x.rules.options.OnError(x.call.Writer, x.call.Request, own)
 }
