@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"net/http"
 	"strings"
+
+	"github.com/onlyonce/onlyonce/idempotency"
 )
 
 // Tokens tells whose a bearer token is. It keeps digests alone: neither a memory dump nor the time that a lookup takes tells
@@ -25,7 +27,13 @@ func NewTokens(accounts map[string]string) Tokens {
 type accountKey struct{}
 
 // Authenticate returns the request with its account in the context, where AccountOf finds it.
+//
+// A request that the completer makes again carries no token, since none is stored. Its account is the scope of its key: that is
+// whom it was authenticated as when it came.
 func (t Tokens) Authenticate(r *http.Request) (*http.Request, error) {
+	if pending, ok := idempotency.Resuming(r.Context()); ok {
+		return withAccount(r, pending.Key.Scope), nil
+	}
 	headers := r.Header.Values("Authorization")
 	if len(headers) != 1 {
 		return nil, errUnauthenticated
@@ -35,7 +43,11 @@ func (t Tokens) Authenticate(r *http.Request) (*http.Request, error) {
 	if !known || !strings.EqualFold(scheme, "Bearer") {
 		return nil, errUnauthenticated
 	}
-	return r.WithContext(context.WithValue(r.Context(), accountKey{}, account)), nil
+	return withAccount(r, account), nil
+}
+
+func withAccount(r *http.Request, account string) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), accountKey{}, account))
 }
 
 // AccountOf returns the authenticated account.

@@ -11,7 +11,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/onlyonce/onlyonce/idempotency"
+
 	"github.com/onlyonce/onlyonce/examples/payments/ledger"
+	"github.com/onlyonce/onlyonce/examples/payments/psp"
 )
 
 // Failure is an error that knows its answer.
@@ -39,9 +42,11 @@ var (
 	errNotReady = &Failure{Status: http.StatusServiceUnavailable, Code: "not-ready",
 		Detail: "The database does not answer, or is not migrated. Try again later."}
 	errDatabaseUnavailable = &Failure{Status: http.StatusServiceUnavailable, Code: "database-unavailable",
-		Detail: "The database does not answer. Nothing was done; try again."}
+		Detail: "The database does not answer. Send the same request again with the same key: nothing is done twice."}
+	errProviderUnavailable = &Failure{Status: http.StatusServiceUnavailable, Code: "provider-unavailable",
+		Detail: "It is not known yet whether the card was charged. Send the same request again with the same key to learn it; a new key could charge the card twice."}
 	errInternal = &Failure{Status: http.StatusInternalServerError, Code: "internal",
-		Detail: "Something went wrong on our side. Nothing was done; try again."}
+		Detail: "Something went wrong on our side. Send the same request again with the same key: nothing is done twice."}
 )
 
 // NoRoute is the failure of a request that no handler takes, by the status that the router gave it.
@@ -67,7 +72,9 @@ var refusalStatus = map[ledger.Code]int{
 	ledger.UnknownCurrency:   http.StatusUnprocessableEntity,
 	ledger.CurrencyMismatch:  http.StatusUnprocessableEntity,
 	ledger.InvalidReference:  http.StatusUnprocessableEntity,
+	ledger.InvalidCard:       http.StatusUnprocessableEntity,
 	ledger.InsufficientFunds: http.StatusPaymentRequired,
+	ledger.CardDeclined:      http.StatusPaymentRequired,
 	ledger.PaymentNotFound:   http.StatusNotFound,
 	ledger.AccountNotFound:   http.StatusNotFound,
 }
@@ -79,6 +86,9 @@ func failureOf(err error) *Failure {
 	}
 	if refusal, ok := errors.AsType[*ledger.Refusal](err); ok {
 		return &Failure{Status: refusalStatus[refusal.Code], Code: string(refusal.Code), Detail: refusal.Detail}
+	}
+	if unknown, ok := errors.AsType[*psp.Unknown](err); ok {
+		return errProviderUnavailable.because(unknown)
 	}
 	if databaseGone(err) {
 		return errDatabaseUnavailable.because(err)
@@ -97,8 +107,11 @@ func databaseGone(err error) bool {
 }
 
 // LogFailure logs what went wrong on our side. What a client did wrong is its own business, and is not logged. No text of
-// the database and nothing that a client sent reaches the log.
+// the database and nothing that a client sent reaches the log. The engine's errors are in it already, by its observer.
 func LogFailure(logger *slog.Logger, r *http.Request, err error) {
+	if _, ok := errors.AsType[*idempotency.Error](err); ok {
+		return
+	}
 	failure := failureOf(err)
 	if failure.Status < http.StatusInternalServerError || failure.cause == nil || r.Context().Err() != nil {
 		return
@@ -113,6 +126,15 @@ func causeForLog(err error) string {
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return "SQLSTATE " + pg.Code
+	}
+	if unknown, ok := errors.AsType[*psp.Unknown](err); ok {
+		return unknown.Error() // it says how the provider failed, and nothing of the charge
+	}
+	if rejected, ok := errors.AsType[*psp.Rejected](err); ok {
+		return fmt.Sprintf("the provider rejected the request: %d %s", rejected.Status, rejected.Code)
+	}
+	if errors.Is(err, ledger.ErrNotPending) {
+		return ledger.ErrNotPending.Error()
 	}
 	return fmt.Sprintf("%T", err)
 }

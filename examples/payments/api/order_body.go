@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/onlyonce/onlyonce/examples/payments/ledger"
 )
@@ -32,6 +35,24 @@ func DecodeOrder(body io.Reader) (ledger.Order, error) {
 	return order, err
 }
 
+// DecodeCardOrder reads the body of a card payment, as DecodeOrder does.
+func DecodeCardOrder(body io.Reader) (ledger.CardOrder, error) {
+	var amount, currency, card json.RawMessage
+	err := readObject(body, map[string]*json.RawMessage{"amount": &amount, "currency": &currency, "card": &card})
+	if err != nil {
+		return ledger.CardOrder{}, err
+	}
+	var order ledger.CardOrder
+	if order.Currency, err = readString("currency", currency); err != nil {
+		return ledger.CardOrder{}, err
+	}
+	if order.Card, err = readString("card", card); err != nil {
+		return ledger.CardOrder{}, err
+	}
+	order.Amount, err = readAmount(amount)
+	return order, err
+}
+
 func readObject(body io.Reader, fields map[string]*json.RawMessage) error {
 	decoder := json.NewDecoder(body)
 	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
@@ -44,7 +65,7 @@ func readObject(body io.Reader, fields map[string]*json.RawMessage) error {
 		}
 		field, known := fields[name.(string)]
 		if !known {
-			return badRequest("unknown-field", "The body has a field that is not one of amount, currency, reference.")
+			return badRequest("unknown-field", "The body has a field that is not one of "+strings.Join(slices.Sorted(maps.Keys(fields)), ", ")+".")
 		}
 		if *field != nil {
 			return badRequest("repeated-field", "The body has a field twice.")

@@ -58,8 +58,8 @@ func WriteProblem(w http.ResponseWriter, err error) {
 		Detail: failure.Detail,
 		Code:   failure.Code,
 	}
-	// A refusal is stored with its key, so a corrected request needs a new one. What is our fault frees the key, and what
-	// never reached the handler did not use it.
+	// A refusal is stored with its key, so a corrected request needs a new one. What is our fault leaves the key as it was, and
+	// what never reached the handler did not use it.
 	document.Retryable = failure.Status >= http.StatusInternalServerError
 	document.KeyAction = idempotency.Rotate
 	switch failure.Status {

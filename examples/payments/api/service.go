@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+
+	"github.com/onlyonce/onlyonce/examples/payments/cards"
 )
 
 // Service is what a shell needs.
@@ -17,6 +19,7 @@ type Service struct {
 	Pool   *pgxpool.Pool
 	Engine *idempotency.Engine
 	Tokens Tokens
+	Cards  *cards.Terminal
 	// Ready reports why requests cannot be served now, nil if they can.
 	Ready  func(context.Context) error
 	Logger *slog.Logger

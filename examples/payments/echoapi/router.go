@@ -41,6 +41,9 @@ func New(service api.Service) (*echo.Echo, error) {
 	e.POST("/api/v1/payments", payments.create, authenticated, protect)
 	e.GET("/api/v1/payments", payments.list, authenticated)
 	e.GET("/api/v1/payments/:id", payments.get, authenticated)
+	cards := cardPaymentsHandler{service.Pool, service.Cards}
+	e.POST("/api/v1/card-payments", cards.create, authenticated, protect)
+	e.GET("/api/v1/card-payments/:id", cards.get, authenticated)
 	e.GET("/api/v1/balance", payments.balance, authenticated)
 	return e, nil
 }

@@ -12,6 +12,7 @@ func Open(ctx context.Context, tx pgx.Tx, account, currency string, available in
 	batch := &pgx.Batch{}
 	batch.Queue(openHouseAccount, settlementAccount(currency), currency)
 	batch.Queue(openHouseAccount, fundingAccount(currency), currency)
+	batch.Queue(openHouseAccount, clearingAccount(currency), currency)
 	batch.Queue(openAccount, account, currency, available, fundingAccount(currency))
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return failed("opening the account "+account, err)
@@ -24,3 +25,6 @@ func settlementAccount(currency string) string { return "house:settlement:" + cu
 
 // fundingAccount is where opening balances come from.
 func fundingAccount(currency string) string { return "house:funding:" + currency }
+
+// clearingAccount is where card payments come from until the provider pays them out.
+func clearingAccount(currency string) string { return "house:card-clearing:" + currency }

@@ -4,7 +4,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 	"unicode"
@@ -83,15 +82,8 @@ func printable(text string) bool {
 }
 
 func whyNotDebited(ctx context.Context, tx pgx.Tx, account string, order Order) error {
-	var currency string
-	var balance int64
-	switch err := tx.QueryRow(ctx, readAccount, account).Scan(&currency, &balance); {
-	case errors.Is(err, pgx.ErrNoRows):
-		return Refuse(AccountNotFound, "this account has not been opened")
-	case err != nil:
-		return failed("reading the account", err)
-	case currency != order.Currency:
-		return Refuse(CurrencyMismatch, "this account pays in "+currency+" only")
+	if _, err := balanceIn(ctx, tx, account, order.Currency); err != nil {
+		return err
 	}
 	return Refuse(InsufficientFunds, "the balance does not cover the amount")
 }

@@ -33,6 +33,15 @@ func BalanceOf(ctx context.Context, db Querier, account string) (Balance, error)
 	return balance, nil
 }
 
+// balanceIn is BalanceOf, with a refusal where the account is in another currency.
+func balanceIn(ctx context.Context, db Querier, account, currency string) (Balance, error) {
+	balance, err := BalanceOf(ctx, db, account)
+	if err == nil && balance.Currency != currency {
+		err = Refuse(CurrencyMismatch, "this account pays in "+balance.Currency+" only")
+	}
+	return balance, err
+}
+
 // Find reads one payment of the account. Another account's payment is not found, exactly as one that does not exist.
 func Find(ctx context.Context, db Querier, account, id string) (Payment, error) {
 	notFound := Refuse(PaymentNotFound, "this account has no such payment")

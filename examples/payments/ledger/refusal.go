@@ -16,7 +16,9 @@ const (
 	UnknownCurrency   Code = "unknown-currency"
 	CurrencyMismatch  Code = "currency-mismatch"
 	InvalidReference  Code = "invalid-reference"
+	InvalidCard       Code = "invalid-card"
 	InsufficientFunds Code = "insufficient-funds"
+	CardDeclined      Code = "card-declined"
 	PaymentNotFound   Code = "payment-not-found"
 	AccountNotFound   Code = "account-not-found"
 )

@@ -34,6 +34,9 @@ func New(service api.Service) (*Router, error) {
 	r.handle("POST", "/api/v1/payments", r.authenticated(protect(r.answer(payments.create))))
 	r.handle("GET", "/api/v1/payments", r.authenticated(r.answer(payments.list)))
 	r.handle("GET", "/api/v1/payments/{id}", r.authenticated(r.answer(payments.get)))
+	cards := cardPaymentsHandler{service.Pool, service.Cards}
+	r.handle("POST", "/api/v1/card-payments", r.authenticated(protect(r.answer(cards.create))))
+	r.handle("GET", "/api/v1/card-payments/{id}", r.authenticated(r.answer(cards.get)))
 	r.handle("GET", "/api/v1/balance", r.authenticated(r.answer(payments.balance)))
 	r.refuseTheRest()
 	return r, nil

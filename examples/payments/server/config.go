@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/onlyonce/onlyonce/examples/payments/cards"
 )
 
 // Command is what the process does.
@@ -33,19 +36,30 @@ type Config struct {
 	Wait            time.Duration
 	PoolSize        int
 	ShutdownTimeout time.Duration
+
+	PSPURL            string
+	PSPTimeout        time.Duration
+	Lease             time.Duration
+	CompleterInterval time.Duration
+	ReceiptsInterval  time.Duration
 }
 
 // environment names the variable behind each flag. A flag wins over its variable.
 var environment = map[string]string{
-	"database-url":     "DATABASE_URL",
-	"listen":           "LISTEN_ADDR",
-	"http":             "HTTP_SHELL",
-	"log-level":        "LOG_LEVEL",
-	"log-format":       "LOG_FORMAT",
-	"wait":             "WAIT",
-	"pool-size":        "POOL_SIZE",
-	"shutdown-timeout": "SHUTDOWN_TIMEOUT",
-	"demo":             "DEMO",
+	"database-url":       "DATABASE_URL",
+	"listen":             "LISTEN_ADDR",
+	"http":               "HTTP_SHELL",
+	"log-level":          "LOG_LEVEL",
+	"log-format":         "LOG_FORMAT",
+	"wait":               "WAIT",
+	"pool-size":          "POOL_SIZE",
+	"shutdown-timeout":   "SHUTDOWN_TIMEOUT",
+	"psp-url":            "PSP_URL",
+	"psp-timeout":        "PSP_TIMEOUT",
+	"lease":              "LEASE",
+	"completer-interval": "COMPLETER_INTERVAL",
+	"receipts-interval":  "RECEIPTS_INTERVAL",
+	"demo":               "DEMO",
 }
 
 const usage = `payments serves a payments API on Postgres in which every payment takes effect exactly once per idempotency key.
@@ -53,7 +67,7 @@ const usage = `payments serves a payments API on Postgres in which every payment
   payments [flags]            serve the API
   payments migrate [flags]    create or update the tables of the library and of the service
   payments seed [flags]       open the demo accounts, alice and bob
-  payments -demo              all three, and print curl lines to try
+  payments -demo              all three, with a simulated card provider, and print curl lines to try
 
 Each flag can also be set by the environment variable in capital letters; the flag wins.
 
@@ -73,6 +87,11 @@ func ParseConfig(args []string, getenv func(string) string, help io.Writer) (Con
 	flags.DurationVar(&config.Wait, "wait", 2*time.Second, "WAIT: how long a duplicate waits for the first request's answer; 0s answers 409 at once")
 	flags.IntVar(&config.PoolSize, "pool-size", 16, "POOL_SIZE: database connections, at most")
 	flags.DurationVar(&config.ShutdownTimeout, "shutdown-timeout", 20*time.Second, "SHUTDOWN_TIMEOUT: how long a running request may take to finish after SIGTERM")
+	flags.StringVar(&config.PSPURL, "psp-url", "", "PSP_URL: `url` of the card payment provider (default "+defaultPSPURL+"; with -demo, a simulated one is started)")
+	flags.DurationVar(&config.PSPTimeout, "psp-timeout", cards.DefaultTimeout, "PSP_TIMEOUT: how long one call of the card payment provider may take; after it the payment is carried on by a retry or the completer")
+	flags.DurationVar(&config.Lease, "lease", 15*time.Second, "LEASE: how long a card payment whose process is gone is left alone before a retry or the completer takes over")
+	flags.DurationVar(&config.CompleterInterval, "completer-interval", 5*time.Second, "COMPLETER_INTERVAL: time between two looks for card payments that nobody came back for")
+	flags.DurationVar(&config.ReceiptsInterval, "receipts-interval", time.Second, "RECEIPTS_INTERVAL: time between two looks for receipts to deliver")
 	flags.BoolVar(&config.Demo, "demo", false, "DEMO: migrate, open the demo accounts, print curl lines, serve")
 
 	for name, variable := range environment {
@@ -91,8 +110,16 @@ func ParseConfig(args []string, getenv func(string) string, help io.Writer) (Con
 	if err != nil {
 		return Config{}, err
 	}
+	if config.PSPURL == "" && !config.Demo {
+		config.PSPURL = defaultPSPURL
+	}
 	return config, config.check()
 }
+
+const defaultPSPURL = "http://127.0.0.1:8081"
+
+// maxPSPTimeout leaves the handler time to answer: the engine bounds it to 30 seconds.
+const maxPSPTimeout = 25 * time.Second
 
 // parseCommand takes flags before and after the command.
 func parseCommand(flags *flag.FlagSet, args []string, config *Config) error {
@@ -128,10 +155,25 @@ func (c Config) check() error {
 		return fmt.Errorf("-pool-size cannot be %d: give 1 to 10000", c.PoolSize)
 	case c.ShutdownTimeout <= 0:
 		return fmt.Errorf("-shutdown-timeout cannot be %v: give more than 0s", c.ShutdownTimeout)
+	case !isProviderURL(c.PSPURL) && !(c.Demo && c.PSPURL == ""):
+		return errors.New("-psp-url cannot be used: give http://host:port, of a provider such as the one that `go run ./cmd/psp` starts")
+	case c.PSPTimeout <= 0 || c.PSPTimeout > maxPSPTimeout:
+		return fmt.Errorf("-psp-timeout cannot be %v: give more than 0s and at most %v", c.PSPTimeout, maxPSPTimeout)
+	case c.Lease < time.Second:
+		return fmt.Errorf("-lease cannot be %v: give 1s or more", c.Lease)
+	case c.CompleterInterval <= 0:
+		return fmt.Errorf("-completer-interval cannot be %v: give more than 0s", c.CompleterInterval)
+	case c.ReceiptsInterval <= 0:
+		return fmt.Errorf("-receipts-interval cannot be %v: give more than 0s", c.ReceiptsInterval)
 	case c.Demo && c.Command != Serve:
 		return fmt.Errorf("-demo migrates and seeds by itself: leave out %q", string(c.Command))
 	}
 	return nil
+}
+
+func isProviderURL(text string) bool {
+	parsed, err := url.Parse(text)
+	return err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Host != ""
 }
 
 // NewLogger returns the logger that the configuration asks for.

@@ -81,7 +81,8 @@ type options struct {
 
 func start(t *testing.T, shell string, change ...func(*options)) *service {
 	t.Helper()
-	o := options{config: server.Config{Shell: shell, Wait: 10 * time.Second, ShutdownTimeout: 20 * time.Second}}
+	o := options{config: server.Config{Shell: shell, Wait: 10 * time.Second, ShutdownTimeout: 20 * time.Second,
+		PSPURL: "http://127.0.0.1:1", CompleterInterval: time.Hour, ReceiptsInterval: time.Hour}}
 	for _, c := range change {
 		c(&o)
 	}
@@ -205,17 +206,22 @@ func (s *service) requireBooks(payments int) {
 	require.Zero(s.t, s.number(`SELECT count(*) FROM (
 		SELECT 1 FROM payments p LEFT JOIN ledger_entries e ON e.payment_id = p.id GROUP BY p.id, p.amount
 		HAVING count(*) <> 2 OR sum(e.amount) <> 0 OR max(e.amount) <> p.amount) wrong`), "payments without a debit and a credit")
+	s.requireBalance()
+}
+
+func (s *service) requireBalance() {
+	s.t.Helper()
 	require.Zero(s.t, s.number(`SELECT sum(amount)::bigint FROM ledger_entries`), "sum of the ledger")
 	require.Zero(s.t, s.number(`SELECT count(*) FROM accounts a WHERE balance IS NOT NULL
 		AND balance <> (SELECT sum(amount) FROM ledger_entries e WHERE e.account_id = a.id)`), "accounts that do not hold the sum of their entries")
 }
 
-// lockAccount keeps an account from being paid from until release is called.
+// lockAccount keeps an account from being paid from, or into, until release is called. A card payment into it can be recorded.
 func (s *service) lockAccount(account string) (release func()) {
 	s.t.Helper()
 	tx, err := s.db.Begin(s.t.Context())
 	require.NoError(s.t, err)
-	_, err = tx.Exec(s.t.Context(), `SELECT FROM accounts WHERE id = $1 FOR UPDATE`, account)
+	_, err = tx.Exec(s.t.Context(), `SELECT FROM accounts WHERE id = $1 FOR NO KEY UPDATE`, account)
 	require.NoError(s.t, err)
 	release = sync.OnceFunc(func() { _ = tx.Rollback(context.WithoutCancel(s.t.Context())) })
 	s.t.Cleanup(release)
@@ -225,19 +231,32 @@ func (s *service) lockAccount(account string) (release func()) {
 // startBlockedPayment sends a payment and returns once it waits for the account, which lockAccount has locked.
 func (s *service) startBlockedPayment(token, key, body string) (first <-chan answer) {
 	s.t.Helper()
+	answers := s.begin("/api/v1/payments", token, key, body)
+	s.awaitBlocked(answers)
+	return answers
+}
+
+// begin sends a POST and does not wait for its answer. One that never comes has status 0.
+func (s *service) begin(path, token, key, body string) <-chan answer {
 	answers := make(chan answer, 1)
 	go func() {
-		a, err := s.try("POST", "/api/v1/payments", token, body, "Idempotency-Key", s.key(key))
+		a, err := s.try("POST", path, token, body, "Idempotency-Key", s.key(key))
 		if err != nil {
 			a.body = err.Error()
 		}
 		answers <- a
 	}()
+	return answers
+}
+
+// awaitBlocked returns once a payment waits for the account that lockAccount has locked.
+func (s *service) awaitBlocked(answers <-chan answer) {
+	s.t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		if s.number(`SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 			WHERE NOT l.granted AND a.query LIKE '%UPDATE accounts%' AND l.pid <> pg_backend_pid()
 			AND EXISTS (SELECT FROM pg_locks o WHERE o.pid = l.pid AND o.relation = 'accounts'::regclass)`) > 0 {
-			return answers
+			return
 		}
 		select {
 		case early := <-answers:

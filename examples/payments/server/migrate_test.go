@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ import (
 var quiet = slog.New(slog.DiscardHandler)
 
 func serveConfig(databaseURL string) server.Config {
-	return server.Config{Command: server.Serve, DatabaseURL: databaseURL, ListenAddr: "127.0.0.1:0", Shell: "echo", PoolSize: 2, ShutdownTimeout: time.Second}
+	return server.Config{Command: server.Serve, DatabaseURL: databaseURL, ListenAddr: "127.0.0.1:0", Shell: "echo", PoolSize: 2, ShutdownTimeout: time.Second, PSPURL: "http://127.0.0.1:1"}
 }
 
 // run returns what server.Run does. If it serves, where it should have refused, that ends, with nil.
@@ -47,7 +48,7 @@ func TestProcessesThatMigrateAtOnceTakeTurns(t *testing.T) {
 	require.NoError(t, server.MigrateDatabase(t.Context(), databaseURL, quiet))
 	// Back to version 0, and with the first table's name taken until all of them are at work.
 	execute(t, databaseURL, `DROP TABLE idempotency_keys; DELETE FROM `+migrations.VersionTable+` WHERE version_id > 0;
-		DROP TABLE ledger_entries, payments, accounts; DELETE FROM `+ledgermigrations.VersionTable+` WHERE version_id > 0`)
+		DROP TABLE receipts, ledger_entries, card_payments, payments, accounts; DELETE FROM `+ledgermigrations.VersionTable+` WHERE version_id > 0`)
 	conn, err := pgx.Connect(t.Context(), databaseURL)
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
@@ -125,16 +126,58 @@ func TestADatabaseThatIsNotReadyIsRefusedWithWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAMigrationCanBeTakenBack(t *testing.T) {
+// down returns what takes back the migrations that are newer than version, the newest first.
+func down(t *testing.T, version string) (sql string) {
+	t.Helper()
+	files, err := fs.Glob(ledgermigrations.FS, "*.sql")
+	require.NoError(t, err)
+	for _, file := range files { // sorted
+		if file[:len(version)] <= version {
+			continue
+		}
+		text, err := ledgermigrations.FS.ReadFile(file)
+		require.NoError(t, err)
+		_, down, found := strings.Cut(string(text), "-- +goose Down")
+		require.True(t, found, file)
+		sql = down + sql
+	}
+	require.NotEmpty(t, sql)
+	return sql + `; DELETE FROM ` + ledgermigrations.VersionTable + ` WHERE version_id > ` + version
+}
+
+func TestEveryMigrationCanBeTakenBack(t *testing.T) {
 	t.Parallel()
 	databaseURL := newSchema(t)
 	require.NoError(t, server.MigrateDatabase(t.Context(), databaseURL, quiet))
-	text, err := ledgermigrations.FS.ReadFile("00001_ledger.sql")
-	require.NoError(t, err)
-	_, down, found := strings.Cut(string(text), "-- +goose Down")
-	require.True(t, found)
-	execute(t, databaseURL, down+`; DELETE FROM `+ledgermigrations.VersionTable+` WHERE version_id > 0`)
+	for _, version := range []string{"00001", "00000"} {
+		execute(t, databaseURL, down(t, version))
+		require.NoError(t, server.MigrateDatabase(t.Context(), databaseURL, quiet))
+	}
+}
+
+func TestCardPaymentsCanBeTakenBackWithoutTouchingABalance(t *testing.T) {
+	t.Parallel()
+	s := start(t, "echo", withProvider(startProvider(t)))
+	require.Equal(t, 201, s.payByCard(alice, "k-1", byCard("tok_visa")).status)
+	databaseURL := s.db.Config().ConnString()
+	execute(t, databaseURL, down(t, "00001"))
+	s.requireBooks(0)
+	require.EqualValues(t, 100_500, s.number(`SELECT balance FROM accounts WHERE id = 'alice'`))
+
 	require.NoError(t, server.MigrateDatabase(t.Context(), databaseURL, quiet))
+	require.Equal(t, 201, s.payByCard(alice, "k-2", byCard("tok_visa")).status)
+	s.requireBooks(0)
+	require.EqualValues(t, 101_000, s.number(`SELECT balance FROM accounts WHERE id = 'alice'`))
+}
+
+func TestAccountsThatWereOpenBeforeCardPaymentsCanTakeThem(t *testing.T) {
+	t.Parallel()
+	s := start(t, "echo", withProvider(startProvider(t)))
+	databaseURL := s.db.Config().ConnString()
+	execute(t, databaseURL, down(t, "00001")+`; DELETE FROM accounts WHERE id LIKE 'house:card-clearing:%'`)
+	require.NoError(t, server.MigrateDatabase(t.Context(), databaseURL, quiet))
+	require.Equal(t, 201, s.payByCard(alice, "k-1", byCard("tok_visa")).status)
+	s.requireCaptured(1)
 }
 
 func TestAnAddressInUseIsRefusedWithWhatToDo(t *testing.T) {

@@ -128,8 +128,10 @@ func TestTheDocumentPromisesWhatTheHandlersAnswer(t *testing.T) {
 	t.Parallel()
 	eachShell(t, func(t *testing.T, shell string) {
 		d := readDocument(t)
-		s := start(t, shell, func(o *options) { o.config.Wait = 0 })
+		s := start(t, shell, withProvider(startProvider(t)), func(o *options) { o.config.Wait = 0 })
 		const create, list, get, balance = "POST /api/v1/payments", "GET /api/v1/payments", "GET /api/v1/payments/{id}", "GET /api/v1/balance"
+		const createByCard, getByCard = "POST /api/v1/card-payments", "GET /api/v1/card-payments/{id}"
+		const missingByCard = "/api/v1/card-payments/00000000-0000-7000-8000-000000000000"
 		const missing = "/api/v1/payments/00000000-0000-7000-8000-000000000000"
 
 		d.check("GET /healthz", s.get("", "/healthz"))
@@ -162,12 +164,33 @@ func TestTheDocumentPromisesWhatTheHandlersAnswer(t *testing.T) {
 
 		d.check(create, inProgress(s))
 
-		_, err := s.db.Exec(t.Context(), `DELETE FROM ledger_entries; DELETE FROM payments; DELETE FROM accounts`)
+		captured := s.payByCard(alice, "c-1", byCard("tok_visa"))
+		d.check(createByCard, captured)
+		d.check(createByCard, s.payByCard(alice, "c-1", byCard("tok_visa")))
+		declined := s.payByCard(alice, "c-2", byCard("tok_declined"))
+		d.check(createByCard, declined)
+		unknown := s.payByCard(alice, "c-3", byCard("tok_drop"))
+		d.check(createByCard, unknown)
+		d.check(createByCard, s.payByCard(alice, "c-4", `{`))
+		d.check(createByCard, s.payByCard("nobody", "c-5", byCard("tok_visa")))
+		d.check(createByCard, s.payByCard(alice, "c-6", byCard("")))
+		d.check(createByCard, s.payByCard(alice, "c-7", strings.Repeat(" ", 8<<20)))
+		d.check(createByCard, cardInProgress(s))
+		for _, paid := range []answer{captured, declined, unknown} {
+			d.check(getByCard, s.get(alice, paid.header.Get("Location")))
+		}
+		d.check(getByCard, s.get(bob, captured.header.Get("Location")))
+		d.check(getByCard, s.get("", missingByCard))
+
+		_, err := s.db.Exec(t.Context(), `DELETE FROM receipts; DELETE FROM ledger_entries; DELETE FROM card_payments; DELETE FROM payments; DELETE FROM accounts`)
 		require.NoError(t, err)
+		d.check(createByCard, s.payByCard(alice, "c-8", byCard("tok_visa")))
 		d.check(create, s.pay(alice, "k-7", oneDollar))
 		d.check(balance, s.get(alice, "/api/v1/balance"))
-		_, err = s.db.Exec(t.Context(), `DROP TABLE ledger_entries, payments, accounts`)
+		_, err = s.db.Exec(t.Context(), `DROP TABLE receipts, ledger_entries, card_payments, payments, accounts`)
 		require.NoError(t, err)
+		d.check(createByCard, s.payByCard(alice, "c-9", byCard("tok_visa")))
+		d.check(getByCard, s.get(alice, missingByCard))
 		d.check(create, s.pay(alice, "k-8", oneDollar))
 		d.check(list, s.get(alice, "/api/v1/payments"))
 		d.check(get, s.get(alice, missing))
@@ -177,6 +200,8 @@ func TestTheDocumentPromisesWhatTheHandlersAnswer(t *testing.T) {
 		d.check("GET /healthz", gone.get("", "/healthz"))
 		d.check("GET /readyz", gone.get("", "/readyz"))
 		d.check(create, gone.pay(alice, "k-9", oneDollar))
+		d.check(createByCard, gone.payByCard(alice, "c-10", byCard("tok_visa")))
+		d.check(getByCard, gone.get(alice, missingByCard))
 		d.check(list, gone.get(alice, "/api/v1/payments"))
 		d.check(get, gone.get(alice, missing))
 		d.check(balance, gone.get(alice, "/api/v1/balance"))
@@ -190,6 +215,17 @@ func inProgress(s *service) answer {
 	release := s.lockAccount("bob")
 	first := s.startBlockedPayment(bob, "slow", oneDollar)
 	duplicate := s.pay(bob, "slow", oneDollar)
+	release()
+	<-first
+	return duplicate
+}
+
+// cardInProgress returns what a duplicate is told while the first request books its charge.
+func cardInProgress(s *service) answer {
+	release := s.lockAccount("bob")
+	first := s.begin("/api/v1/card-payments", bob, "slow-by-card", byCard("tok_visa"))
+	s.awaitBlocked(first)
+	duplicate := s.payByCard(bob, "slow-by-card", byCard("tok_visa"))
 	release()
 	<-first
 	return duplicate

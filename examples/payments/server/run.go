@@ -40,7 +40,7 @@ func Run(ctx context.Context, config Config, out io.Writer, logger *slog.Logger)
 	}
 	logger.Info("serving", "address", listener.Addr().String(), "http", config.Shell)
 	if config.Demo {
-		printDemo(out, listener.Addr())
+		printDemo(out, listener.Addr(), config.PSPURL)
 	}
 	return server.Serve(ctx, listener)
 }

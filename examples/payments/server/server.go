@@ -8,17 +8,20 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/nethttp"
 	"github.com/onlyonce/onlyonce/pgstore"
 
 	"github.com/onlyonce/onlyonce/examples/payments/api"
+	"github.com/onlyonce/onlyonce/examples/payments/cards"
 	"github.com/onlyonce/onlyonce/examples/payments/echoapi"
 	"github.com/onlyonce/onlyonce/examples/payments/nethttpapi"
+	"github.com/onlyonce/onlyonce/examples/payments/psp"
+	"github.com/onlyonce/onlyonce/examples/payments/receipts"
 )
 
 // Server is the payments API on one database.
@@ -27,6 +30,8 @@ type Server struct {
 
 	pool            *pgxpool.Pool
 	engine          *idempotency.Engine
+	completer       *idempotency.Completer
+	receipts        *receipts.Worker
 	logger          *slog.Logger
 	shutdownTimeout time.Duration
 }
@@ -34,7 +39,9 @@ type Server struct {
 // New wires a server on pool, which it takes over: Serve closes it. It does not touch the network.
 func New(pool *pgxpool.Pool, config Config, logger *slog.Logger) (*Server, error) {
 	store := pgstore.New(pool)
-	engine, err := idempotency.New(store, idempotency.Config{Observer: idempotency.LogObserver(logger), Wait: config.Wait})
+	engine, err := idempotency.New(store, idempotency.Config{
+		Observer: idempotency.LogObserver(logger), Wait: config.Wait, Lease: config.Lease,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +49,7 @@ func New(pool *pgxpool.Pool, config Config, logger *slog.Logger) (*Server, error
 		Pool:   pool,
 		Engine: engine,
 		Tokens: api.NewTokens(demoTokens()),
+		Cards:  cards.NewTerminal(psp.NewClient(config.PSPURL, providerClient()), config.PSPTimeout),
 		Ready:  func(ctx context.Context) error { return checkTables(ctx, store, pool) },
 		Logger: logger,
 	}
@@ -54,7 +62,28 @@ func New(pool *pgxpool.Pool, config Config, logger *slog.Logger) (*Server, error
 	if err != nil {
 		return nil, err
 	}
-	return &Server{logRequests(logger, handler), pool, engine, logger, config.ShutdownTimeout}, nil
+	// A request that is resumed goes the way that it went when it came, but for the access log: no client sent it.
+	completer, err := idempotency.NewCompleter(engine, nethttp.Resume(handler, nethttp.ResumeConfig{}),
+		idempotency.CompleterConfig{Interval: config.CompleterInterval})
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		Handler:         logRequests(logger, handler),
+		pool:            pool,
+		engine:          engine,
+		completer:       completer,
+		receipts:        receipts.NewWorker(pool, receipts.ToLog(logger), logger, receipts.Config{Interval: config.ReceiptsInterval}),
+		logger:          logger,
+		shutdownTimeout: config.ShutdownTimeout,
+	}, nil
+}
+
+// providerClient has no timeout, since each call has one, and keeps as many connections as a busy server uses.
+func providerClient() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 64
+	return &http.Client{Transport: transport}
 }
 
 // checkTables reports why this database cannot serve the API: not migrated, half migrated, or a standby.
@@ -81,31 +110,31 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		ErrorLog:       slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 	}
 	// Not ctx: the signal that ends the process must not cancel what runs.
-	maintenance, stopMaintenance := context.WithCancel(context.WithoutCancel(ctx))
-	var background sync.WaitGroup
-	background.Go(func() { _ = s.engine.Maintain(maintenance) }) // it reports to the observer
-	defer func() {
-		stopMaintenance()
-		background.Wait()
-		s.closePool()
-	}()
+	running := context.WithoutCancel(ctx)
+	background := s.startBackground(running)
+	defer s.closePool()
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- web.Serve(listener) }()
+	var failure error
 	select {
 	case err := <-stopped:
-		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+		failure = fmt.Errorf("serving on %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
 	s.logger.Info("shutting down: finishing what runs", "at_most", s.shutdownTimeout)
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.shutdownTimeout)
+	bounded, cancel := context.WithTimeout(running, s.shutdownTimeout)
 	defer cancel()
+	background.stop()
 	if err := web.Shutdown(bounded); err != nil {
 		_ = web.Close()
-		return errors.New("requests still ran when the shutdown timeout was over, and were cut off: their payments are rolled back, or done and replayed to a retry")
+		failure = errors.Join(failure, errors.New("requests still ran when the shutdown timeout was over, and were cut off: their payments are rolled back, or done and replayed to a retry, or carried on from their last step"))
 	}
-	s.logger.Info("stopped")
-	return nil
+	failure = errors.Join(failure, background.wait(bounded))
+	if failure == nil {
+		s.logger.Info("stopped")
+	}
+	return failure
 }
 
 // closePool waits for the connections that are in use, but not for those of handlers that were cut off: the server rolls

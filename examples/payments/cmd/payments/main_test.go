@@ -6,9 +6,12 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +19,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/onlyonce/onlyonce/examples/payments/psp"
 )
 
 // The test binary is the command when this is set, so that exit codes and signals are those of a real process.
@@ -109,6 +114,9 @@ func TestMigrateSeedAndServeAreThreeSteps(t *testing.T) {
 func TestTwoDemosAtOnceServeAndTheirLinesWork(t *testing.T) {
 	t.Parallel()
 	databaseURL := newSchema(t)
+	// One for both: each carries on what the other has begun, and a provider knows its own charges only.
+	provider := httptest.NewServer(psp.NewServer(psp.Config{}))
+	t.Cleanup(provider.Close)
 	type demo struct {
 		*exec.Cmd
 		out  io.Reader
@@ -116,7 +124,7 @@ func TestTwoDemosAtOnceServeAndTheirLinesWork(t *testing.T) {
 	}
 	var demos []demo
 	for _, shell := range []string{"echo", "nethttp"} {
-		c := command(t, databaseURL, "-demo", "-http", shell)
+		c := command(t, databaseURL, "-demo", "-http", shell, "-psp-url", provider.URL)
 		out, err := c.StdoutPipe()
 		require.NoError(t, err)
 		logs := &bytes.Buffer{}
@@ -124,7 +132,7 @@ func TestTwoDemosAtOnceServeAndTheirLinesWork(t *testing.T) {
 		require.NoError(t, c.Start())
 		demos = append(demos, demo{c, out, logs})
 	}
-	for _, d := range demos {
+	for i, d := range demos {
 		printed := waitFor(t, d.out, "Ctrl-C ends it.")
 		answers := runLines(t, printed)
 		require.NoError(t, d.Process.Signal(syscall.SIGTERM))
@@ -134,15 +142,60 @@ func TestTwoDemosAtOnceServeAndTheirLinesWork(t *testing.T) {
 		if answers == nil {
 			continue
 		}
-		require.Len(t, answers, 5)
+		require.Len(t, answers, 9)
 		require.Contains(t, answers[0], "201 Created")
 		require.NotContains(t, answers[0], "Idempotent-Replayed")
 		require.Contains(t, answers[1], "201 Created")
 		require.Contains(t, answers[1], "Idempotent-Replayed: true")
 		require.Contains(t, answers[2], "422 Unprocessable Entity")
-		require.Contains(t, answers[3], `"available":`)
-		require.Contains(t, answers[4], `"payments":[{`)
+		require.Contains(t, answers[3], `"status":"captured"`)
+		require.Contains(t, answers[4], "402 Payment Required")
+		require.Contains(t, answers[5], "503 Service Unavailable")
+		require.Contains(t, answers[5], `"status":"captured"`, "a retry got through")
+		require.Contains(t, answers[6], `"available":`)
+		require.Contains(t, answers[7], `"payments":[{`)
+		require.Equal(t, 2*(i+1), strings.Count(answers[8], `"id":"ch_`), "each card was charged once: %s", answers[8])
 	}
+}
+
+func TestTheDemosProviderEndsWithTheDemoEvenOneThatIsKilled(t *testing.T) {
+	t.Parallel()
+	for _, end := range []os.Signal{os.Interrupt, os.Kill} {
+		t.Run(end.String(), func(t *testing.T) {
+			t.Parallel()
+			c := command(t, newSchema(t), "-demo")
+			out, err := c.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, c.Start())
+			printed := waitFor(t, out, "Ctrl-C ends it.")
+			charges := regexp.MustCompile(`http://\S+/v1/charges`).FindString(printed)
+			response, err := http.Get(charges)
+			require.NoError(t, err)
+			_ = response.Body.Close()
+			require.NoError(t, c.Process.Signal(end))
+			_ = c.Wait()
+			require.Eventually(t, func() bool {
+				response, err := http.Get(charges)
+				if err == nil {
+					_ = response.Body.Close()
+				}
+				return err != nil
+			}, 10*time.Second, 10*time.Millisecond)
+		})
+	}
+}
+
+func TestADemoWithAProviderOfItsOwnIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	c := command(t, newSchema(t), "-demo", "-psp-url", "http://psp.invalid:8081")
+	out, err := c.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	printed := waitFor(t, out, "Ctrl-C ends it.")
+	require.NotContains(t, printed, "/v1/charges")
+	require.NoError(t, c.Process.Signal(os.Interrupt))
+	_, _ = io.Copy(io.Discard, out)
+	require.NoError(t, c.Wait())
 }
 
 // runLines runs the curl lines, as a reader would paste them. Where there is no curl it returns nil.
