@@ -10,9 +10,9 @@ import (
 // 9562), made of the SHA-256 of scope, idempotency key and point. It is the same on every attempt, in every process, and in every
 // version of this library.
 //
-// It fits what providers take: Stripe's Idempotency-Key (up to 255 characters), Adyen's idempotency-key (up to 64), PayPal's
-// PayPal-Request-Id (up to 38 for orders, 108 for payments), each of letters, digits and dashes. Providers forget keys, Stripe
-// after 24 hours at the earliest: an attempt later than that must look the effect up ([ForeignReconciled]).
+// Providers take it as it is: Stripe's Idempotency-Key (up to 255 characters), Adyen's (up to 64, a UUID recommended), PayPal's
+// PayPal-Request-Id (a UUID in its documentation's example). They forget keys, Stripe after 24 hours at the earliest: an attempt later than
+// that must look the effect up ([ForeignReconciled]).
 func ForeignKey(key Key, point string) string {
 	input := make([]byte, 0, 512)
 	for _, part := range []string{"onlyonce/foreign/1", key.Scope, key.Value, point} {
