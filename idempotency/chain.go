@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 )
 
@@ -14,6 +15,7 @@ type chain struct {
 	progress Progress // as the store has it
 	detached context.Context
 
+	// mu is held during the calls of the store, too, so that a step which the handler did not wait for cannot meet its end.
 	mu      sync.Mutex
 	steps   []step // those of earlier attempts first
 	next    int    // of steps, which one the handler names next
@@ -61,8 +63,9 @@ func (c *chain) enter(kind stepKind, name string) (*step, error) {
 		return nil, ErrStepMisuse.Because(fmt.Errorf("idempotency: step %q was begun after the handler had returned", name))
 	case c.busy:
 		return nil, c.fail(ErrStepMisuse.Because(fmt.Errorf("idempotency: step %q was begun inside or beside another step: begin it after that has returned", name)))
-	case name == "" || len(name) > maxStepName:
-		return nil, c.fail(ErrStepMisuse.Because(fmt.Errorf("idempotency: a step's name has 1 to %d bytes, %q has %d", maxStepName, name, len(name))))
+	case len(name) > maxStepName || !storable(name):
+		return nil, c.fail(ErrStepMisuse.Because(fmt.Errorf("idempotency: a step's name has 1 to %d bytes of UTF-8 without control characters, and is not blank: %q has %d",
+			maxStepName, name, len(name))))
 	}
 	for _, done := range c.steps[:c.next] {
 		if done.name == name {
@@ -103,6 +106,12 @@ func (c *chain) leave(err error) error {
 
 // keep commits a step: what it wrote, if it is an atomic phase, and its recovery point.
 func (c *chain) keep(s step) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = false
+	if c.failure != nil { // of a step beside this one, or inside; or the handler has returned
+		return c.failure
+	}
 	progress := c.progress
 	steps := append(c.steps[:len(c.steps):len(c.steps)], s)
 	progress.RecoveryPoint, progress.Steps, progress.LastError = s.name, appendSteps(nil, steps), ""
@@ -110,9 +119,6 @@ func (c *chain) keep(s step) error {
 	if err == nil {
 		err = c.attempt.Save(c.detached, progress, c.call.config.Lease)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.busy = false
 	if err != nil {
 		return c.fail(AsError(err))
 	}
@@ -123,6 +129,11 @@ func (c *chain) keep(s step) error {
 
 // detach leaves the database, with nothing held but the lease.
 func (c *chain) detach() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failure != nil {
+		return c.failure
+	}
 	progress := c.progress
 	if err := c.describe(&progress); err != nil {
 		return err
@@ -130,10 +141,18 @@ func (c *chain) detach() error {
 	if err := c.attempt.Detach(c.detached, progress, c.call.config.Lease); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.progress, c.kept, c.owned = progress, true, true
 	return nil
+}
+
+// begin begins an atomic phase.
+func (c *chain) begin() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failure != nil {
+		return c.failure
+	}
+	return c.attempt.Begin(c.detached)
 }
 
 // describe adds the request, by which the completer makes it again, to the first progress that is stored.
@@ -184,5 +203,6 @@ func lastError(cause error, status int) string {
 		text = cause.Error()
 	}
 	const most = 500
-	return text[:min(len(text), most)]
+	text = strings.ToValidUTF8(text[:min(len(text), most)], "?")
+	return strings.ReplaceAll(text, "\x00", "?") // which Postgres does not take in a text
 }

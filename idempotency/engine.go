@@ -265,6 +265,9 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 		run.end()
 		if !returned { // a panic, or runtime.Goexit
 			chain, _ := run.returned()
+			if chain != nil {
+				_ = chain.end(Release)
+			}
 			if err := c.giveUp(detached, attempt, chain, errPanicked, 0); errors.Is(err, ErrTransactionEnded) {
 				_ = c.failed(detached, err)
 			} else {

@@ -49,6 +49,10 @@ func (c *call) resumable(ctx context.Context, attempt Attempt) error {
 	switch {
 	case progress == nil && c.resumption == nil:
 		return nil
+	case progress != nil && c.resumption != nil && progress.Completions != c.resumption.pending.Completions:
+		// Another completer has tried since it was listed, and now it has to wait.
+		_ = attempt.Release(context.WithoutCancel(ctx))
+		return c.failed(ctx, ErrInProgress)
 	case progress == nil: // it was completed, and has expired since
 		return c.failed(ctx, errors.Join(ErrLeaseLost.Because(errors.New("idempotency: the key is not pending any more")), attempt.Release(context.WithoutCancel(ctx))))
 	case c.sameAs(progress.Fingerprint):

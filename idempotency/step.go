@@ -33,7 +33,7 @@ func Atomic[T any](ctx context.Context, point string, fn func(ctx context.Contex
 		return resultOf[T](c, *stored)
 	}
 	defer c.unlessLeft()
-	if err := c.attempt.Begin(c.detached); err != nil {
+	if err := c.begin(); err != nil {
 		return none, c.leave(err)
 	}
 	value, err := fn(ctx)
@@ -149,17 +149,26 @@ func holdLease[T any](ctx context.Context, c *chain, fn func(context.Context) (T
 		cancel(nil)
 		<-stopped
 	}()
-	return fn(ctx)
+	value, err := fn(ctx)
+	if lost := context.Cause(ctx); err != nil && errors.Is(lost, ErrLeaseLost) {
+		err = errors.Join(lost, err) // most functions tell that ctx has ended, and not why
+	}
+	return value, err
 }
 
 // undo ends a step whose function failed by err.
 func (c *chain) undo(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = false
+	if c.failure != nil { // the end of the attempt rolls back
+		return err
+	}
 	undone := c.attempt.Undo(c.detached)
 	switch {
 	case errors.Is(undone, ErrTransactionConflict), errors.Is(undone, ErrTransactionEnded), errors.Is(err, ErrLeaseLost):
-		return c.leave(errors.Join(undone, err))
+		return c.fail(AsError(errors.Join(undone, err)))
 	}
-	_ = c.leave(nil)
 	return err
 }
 

@@ -72,12 +72,14 @@ type Attempt interface {
 // A chain is a series of transactions. Between them the key belongs to the attempt by a row (pending, with an owner token that
 // is the attempt's alone, and a lease) and by nothing else: no connection, no lock. Claim treats such a row so: while the
 // lease lasts, it returns [ErrInProgress]; after that it returns a Chain whose Progress is what the row holds, and changes
-// nothing yet. The row becomes the new attempt's with the first Save, Detach or Yield, which compare the token that Claim has
-// read and replace it; whoever compares in vain gets [ErrLeaseLost], and nothing of that call is committed. A pending row
-// never expires, and no Reap deletes it.
+// nothing yet. The row becomes the new attempt's with the first Save, Detach or Yield. Each of these compares the token with what the
+// attempt has read or written last, and replaces it by another: an owner that comes back and an attempt that has read its
+// row cannot both go on. Whoever compares in vain gets [ErrLeaseLost], and nothing of that call is committed. While another
+// attempt has taken over and not yet saved, Begin may wait, within the store's bound. A pending row never expires, and no Reap deletes it.
 //
 // Complete, Refuse and Release work with and without such a row. Complete and Refuse turn it into the completed record, by the
-// same comparison, and forget steps and request; Release rolls back and leaves it as it is.
+// same comparison, and forget steps and request; if they fail for another reason than [ErrOutcomeUnknown], the lease ends. Release rolls
+// back and leaves the row as it is.
 //
 // The store's clock measures leases. None of the methods is called after one of those that end an attempt, and all but Renew are
 // called one at a time.
@@ -139,7 +141,7 @@ type Recoverer interface {
 type Due struct {
 	Limit               int
 	MaxCompletions      int
-	Backoff, MaxBackoff time.Duration
+	Backoff, MaxBackoff time.Duration // MaxBackoff 0: no pause
 }
 
 // PendingKeys is what Pending found.

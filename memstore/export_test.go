@@ -21,3 +21,15 @@ func Expire(s *Store, key idempotency.Key) error {
 	heap.Fix(&s.expiry, slices.Index(s.expiry, k))
 	return nil
 }
+
+// EndLease ends the lease of one pending key, as the passing of time would.
+func EndLease(s *Store, key idempotency.Key) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	row := s.pending[key]
+	if row == nil {
+		return fmt.Errorf("there is no pending key whose lease could end")
+	}
+	row.leased = s.config.Now()
+	return nil
+}

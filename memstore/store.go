@@ -1,6 +1,7 @@
 // Package memstore keeps idempotency keys in memory: for tests, demos, and services of a single process whose effects are in
 // memory too. It keeps the whole contract of idempotency.Store but one: it has no transaction that a handler could write
-// in, so that what a refused or failed handler did is not rolled back; and the keys end with the process.
+// in, so that what a refused or failed handler or step did is not rolled back; and the keys, pending ones too, end with the
+// process.
 package memstore
 
 import (
@@ -16,8 +17,9 @@ import (
 
 // Config configures a [Store]. The zero value works.
 type Config struct {
-	// MaxBytes bounds what is kept: keys, headers and bodies, and about 200 bytes for each record. A full store takes no
-	// new key until old ones expire, since a key that is forgotten early would take effect twice. Default: 64 MiB.
+	// MaxBytes bounds what is kept: keys, headers and bodies, steps and requests of pending keys, and about 200 bytes for each.
+	// A full store takes no new key until old ones expire, since a key that is forgotten early would take effect twice; a
+	// pending one is resumed all the same, and never expires. Default: 64 MiB.
 	MaxBytes int
 	// Now is the store's clock. Default: time.Now.
 	Now func() time.Time
@@ -29,9 +31,11 @@ type Store struct {
 
 	mu      sync.Mutex
 	working map[idempotency.Key]*attempt
+	pending map[idempotency.Key]*pending
 	kept    map[idempotency.Key]*kept
 	expiry  expiry
 	bytes   int
+	tokens  uint64 // how many owner tokens there have been
 }
 
 type kept struct {
@@ -47,8 +51,6 @@ func (k *kept) size() int {
 	return overhead + len(k.key.Scope) + len(k.key.Value) + len(k.record.Response.Header) + len(k.record.Response.Body)
 }
 
-var _ idempotency.Store = (*Store)(nil)
-
 // New returns an empty Store, or an error that says what is wrong with config.
 func New(config Config) (*Store, error) {
 	if config.MaxBytes < 0 {
@@ -60,7 +62,12 @@ func New(config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	return &Store{config: config, working: map[idempotency.Key]*attempt{}, kept: map[idempotency.Key]*kept{}}, nil
+	return &Store{
+		config:  config,
+		working: map[idempotency.Key]*attempt{},
+		pending: map[idempotency.Key]*pending{},
+		kept:    map[idempotency.Key]*kept{},
+	}, nil
 }
 
 var errFull = idempotency.ErrStoreUnavailable.Because(errors.New(
@@ -78,6 +85,9 @@ func (s *Store) Claim(ctx context.Context, key idempotency.Key) (idempotency.Att
 	}
 	if s.working[key] != nil {
 		return nil, nil, idempotency.ErrInProgress
+	}
+	if row := s.pending[key]; row != nil {
+		return s.takeOver(key, row)
 	}
 	if s.bytes >= s.config.MaxBytes {
 		s.reap(len(s.expiry))
@@ -139,11 +149,12 @@ func (s *Store) keep(k *kept) {
 type attempt struct {
 	kept
 	store   *Store
+	hold    *hold // nil while the key has no pending row of this attempt's
 	keyless bool
 	over    bool
 }
 
-var errOver = errors.New("memstore: the attempt is over: Complete, Refuse and Release may be called once, all together")
+var errOver = errors.New("memstore: the attempt is over: one of Complete, Refuse, Release and Yield ends it, once")
 
 func (a *attempt) Context(ctx context.Context) context.Context { return ctx }
 
@@ -153,6 +164,15 @@ func (a *attempt) Complete(_ context.Context, record *idempotency.Record, retent
 	defer s.mu.Unlock()
 	if err := a.end(); err != nil {
 		return idempotency.Settled{}, err
+	}
+	if a.hold != nil {
+		if stands := s.find(a.key); stands != nil {
+			return idempotency.Settled{Record: stands}, nil
+		}
+		if err := a.compare(); err != nil {
+			return idempotency.Settled{}, err
+		}
+		s.forget(a.key)
 	}
 	if !a.keyless {
 		a.record, a.expires = record, s.config.Now().Add(retention)
@@ -176,10 +196,15 @@ func (a *attempt) end() error {
 		return errOver
 	}
 	a.over = true
-	if !a.keyless {
+	a.unlock()
+	return nil
+}
+
+// unlock lets others claim the key, unless a lease keeps them out.
+func (a *attempt) unlock() {
+	if a.store.working[a.key] == a {
 		delete(a.store.working, a.key)
 	}
-	return nil
 }
 
 // expiry is a heap of records, the one that expires first on top.

@@ -27,9 +27,10 @@ func TestStoreConforms(t *testing.T) {
 		store, err := memstore.New(memstore.Config{})
 		require.NoError(t, err)
 		return storetest.Subject{
-			Store:  store,
-			Peer:   store,
-			Expire: func(_ context.Context, key idempotency.Key) error { return memstore.Expire(store, key) },
+			Store:    store,
+			Peer:     store,
+			Expire:   func(_ context.Context, key idempotency.Key) error { return memstore.Expire(store, key) },
+			EndLease: func(_ context.Context, key idempotency.Key) error { return memstore.EndLease(store, key) },
 		}
 	})
 }
@@ -62,6 +63,36 @@ func TestAFullStoreTakesNoNewKeyAndForgetsNone(t *testing.T) {
 	}
 	clock.ahead.Store(int64(time.Hour))
 	require.NoError(t, complete(full), "what has expired makes room")
+}
+
+func TestPendingKeysFillTheStoreUntilTheyAreCompleted(t *testing.T) {
+	t.Parallel()
+	var clock clock
+	store, err := memstore.New(memstore.Config{MaxBytes: 1500, Now: clock.now})
+	require.NoError(t, err)
+	ctx := t.Context()
+	pending := idempotency.Key{Scope: "s", Value: "pending"}
+	attempt, _, err := store.Claim(ctx, pending)
+	require.NoError(t, err)
+	large := idempotency.Progress{Request: make([]byte, 1000), Steps: make([]byte, 500), Attempt: 1}
+	for range 3 { // the same row each time
+		require.NoError(t, attempt.(idempotency.Chain).Save(ctx, idempotency.Progress{Request: make([]byte, 1000)}, time.Hour))
+	}
+	_, _, err = store.Claim(ctx, idempotency.Key{Scope: "s", Value: "before it is full"})
+	require.NoError(t, err)
+	require.NoError(t, attempt.(idempotency.Chain).Save(ctx, large, time.Hour))
+	other := idempotency.Key{Scope: "s", Value: "other"}
+	clock.ahead.Store(int64(1000 * time.Hour))
+	_, _, err = store.Claim(ctx, other)
+	require.ErrorIs(t, err, idempotency.ErrStoreUnavailable, "a pending key does not expire")
+
+	attempt, _, err = store.Claim(ctx, pending)
+	require.NoError(t, err, "a pending key is resumed in a full store")
+	require.Equal(t, &large, attempt.(idempotency.Chain).Progress())
+	_, err = attempt.Complete(ctx, &idempotency.Record{}, time.Hour)
+	require.NoError(t, err)
+	_, _, err = store.Claim(ctx, other)
+	require.NoError(t, err, "its end makes room")
 }
 
 func TestANegativeBoundIsRefused(t *testing.T) {

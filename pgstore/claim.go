@@ -95,38 +95,28 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key) (*attempt, *
 func (s *Store) Begin(ctx context.Context) (idempotency.Attempt, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	for tries := 0; ; tries++ {
+	return retried(ctx, s, func() (idempotency.Attempt, error) {
 		conn, err := s.acquire(ctx)
 		if err != nil {
-			return nil, refusedBy(err)
+			return nil, err
 		}
 		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: s.config.Isolation})
-		if err == nil {
-			a := &attempt{store: s, keyless: true}
-			a.on(conn)
-			a.hold(tx)
-			return a, nil
+		if err != nil {
+			conn.Release()
+			return nil, err
 		}
-		conn.Release()
-		if !s.again(ctx, err, tries) {
-			return nil, refusedBy(err)
-		}
-	}
+		a := &attempt{store: s, keyless: true}
+		a.on(conn)
+		a.hold(tx)
+		return a, nil
+	})
 }
 
 // Lookup reads the key, in one round trip and without a transaction.
 func (s *Store) Lookup(ctx context.Context, key idempotency.Key) (*idempotency.Record, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	for tries := 0; ; tries++ {
-		record, err := s.lookupOnce(ctx, key)
-		if err == nil {
-			return record, nil
-		}
-		if !s.again(ctx, err, tries) {
-			return nil, refusedBy(err)
-		}
-	}
+	return retried(ctx, s, func() (*idempotency.Record, error) { return s.lookupOnce(ctx, key) })
 }
 
 func (s *Store) lookupOnce(ctx context.Context, key idempotency.Key) (*idempotency.Record, error) {

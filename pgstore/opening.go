@@ -16,11 +16,11 @@ import (
 func (a *attempt) open(ctx context.Context) error {
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		p := &phase{}
-		locked, now, err := a.try(ctx, p)
+		now, err := a.try(ctx, p)
 		if err == nil {
 			err = a.stillOwned(now)
 		}
-		if err == nil && locked {
+		if err == nil && now.locked {
 			a.phase = p
 			return nil
 		}
@@ -41,30 +41,28 @@ func (a *attempt) open(ctx context.Context) error {
 	}
 }
 
-// look is what lookSQL reads.
+// look is what lookSQL reads, and whether the lock was free.
 type look struct {
+	locked bool
 	row
 	owner, steps []byte
 	leased       bool
 }
 
-// try begins a transaction, tries the lock and looks at the key. p holds what it got, also with an error.
-func (a *attempt) try(ctx context.Context, p *phase) (locked bool, now look, err error) {
-	for tries := 0; ; tries++ {
-		locked, now, err = a.tryOnce(ctx, p)
-		if err == nil {
-			return locked, now, nil
+// try begins a transaction, tries the lock and looks at the key. p holds what it got.
+func (a *attempt) try(ctx context.Context, p *phase) (look, error) {
+	return retried(ctx, a.store, func() (look, error) {
+		now, err := a.tryOnce(ctx, p)
+		if err != nil {
+			p.discard(ctx)
 		}
-		p.discard(ctx)
-		if !a.store.again(ctx, err, tries) {
-			return false, look{}, refusedBy(err)
-		}
-	}
+		return now, err
+	})
 }
 
-func (a *attempt) tryOnce(ctx context.Context, p *phase) (locked bool, now look, err error) {
+func (a *attempt) tryOnce(ctx context.Context, p *phase) (now look, err error) {
 	if p.conn, err = a.store.acquire(ctx); err != nil {
-		return false, look{}, err
+		return look{}, err
 	}
 	batch := &pgx.Batch{}
 	batch.BeginTx(pgx.TxOptions{IsoLevel: a.store.config.Isolation})
@@ -74,7 +72,7 @@ func (a *attempt) tryOnce(ctx context.Context, p *phase) (locked bool, now look,
 	var standby bool
 	_, err = results.Exec()
 	if err == nil {
-		err = results.QueryRow().Scan(&locked, &p.began, &p.table, &standby)
+		err = results.QueryRow().Scan(&now.locked, &p.began, &p.table, &standby)
 	}
 	if err == nil {
 		err = results.QueryRow().Scan(&now.state, &now.fingerprint, &now.status, &now.headers, &now.body, &now.expired, &now.owner, &now.steps, &now.leased)
@@ -90,7 +88,7 @@ func (a *attempt) tryOnce(ctx context.Context, p *phase) (locked bool, now look,
 		err = errStandby
 	}
 	p.hold(results.Tx())
-	return locked, now, err
+	return now, err
 }
 
 // discard rolls back a transaction that no handler has seen, and gives its connection back.

@@ -9,6 +9,20 @@ import (
 	"github.com/onlyonce/onlyonce/idempotency"
 )
 
+// retried does what comes before the handler runs, again where a fresh connection may cure it.
+func retried[T any](ctx context.Context, s *Store, do func() (T, error)) (T, error) {
+	for tries := 0; ; tries++ {
+		result, err := do()
+		if err == nil {
+			return result, nil
+		}
+		if !s.again(ctx, err, tries) {
+			var none T
+			return none, refusedBy(err)
+		}
+	}
+}
+
 // again reports whether what failed before the handler ran is to be tried on another connection. tries counts from 0.
 // A restart of the database leaves the pool full of dead connections, which are found out one at a time and cost
 // nothing: the client shall not hear of any of them. Where not even a connection can be made, it is tried once more.
@@ -19,7 +33,7 @@ func (s *Store) again(ctx context.Context, err error, tries int) bool {
 	if refused := (*pgconn.ConnectError)(nil); s.pool == nil || errors.As(err, &refused) {
 		return tries == 0
 	}
-	return tries < int(s.pool.Config().MaxConns)
+	return tries < int(s.pool.Stat().MaxConns())
 }
 
 // worthAnotherTry reports whether an error before the handler ran may be gone on another connection.

@@ -199,10 +199,10 @@ func (a *attempt) settledLook(ctx context.Context, cause error) (look, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
 		bounded, done := a.store.bounded(ctx)
 		p := &phase{}
-		locked, now, err := a.try(bounded, p)
+		now, err := a.try(bounded, p)
 		p.discard(bounded)
 		done()
-		if err == nil && locked {
+		if err == nil && now.locked {
 			return now, nil
 		}
 		timer := time.NewTimer(pause)

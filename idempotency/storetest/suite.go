@@ -34,6 +34,8 @@ type Subject struct {
 	// Optimistic says that two attempts may work on a key at a time, of which one takes effect: a transaction whose
 	// snapshot is older than its lock.
 	Optimistic bool
+	// EndLease ends the lease of the pending key, as the passing of time would. nil for a store whose attempts are not Chains.
+	EndLease func(ctx context.Context, key idempotency.Key) error
 	// Crash does to the attempt whose context this is what the death of its process would. nil where the store dies with it.
 	Crash func(ctx context.Context) error
 }
@@ -46,7 +48,7 @@ const retention = time.Hour
 
 // Run runs the suite, each test on a store of its own.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
-	for _, group := range [][]test{claiming, ending, retaining, crashing, racing} {
+	for _, group := range [][]test{claiming, ending, retaining, crashing, racing, chaining, losing, listing} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) {
 				t.Parallel()
@@ -135,6 +137,14 @@ func (s *scenario) wantRecord(key idempotency.Key, want *idempotency.Record) {
 			s.Fatalf("%s.Claim of a completed key = (%v, %v, %v), want a record alone", view, attempt, claimed, err)
 		}
 		same(s.T, view+".Claim", claimed, want)
+	}
+	s.wantFound(key, want)
+}
+
+// wantFound is wantRecord without a claim, which a store may end behind its caller's back.
+func (s *scenario) wantFound(key idempotency.Key, want *idempotency.Record) {
+	s.Helper()
+	for view, store := range map[string]idempotency.Store{"Store": s.Store, "Peer": s.Peer} {
 		found, err := store.Lookup(s.ctx, key)
 		if err != nil || found == nil {
 			s.Fatalf("%s.Lookup of a completed key = (%v, %v), want a record", view, found, err)
