@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/memstore"
 )
 
 func TestCompletersOfTwoProcessesDoNothingTwice(t *testing.T) {
@@ -161,4 +162,30 @@ func TestAPassThatCannotListItsKeysReportsIt(t *testing.T) {
 	_, err = completer.Pass(stopped)
 	require.ErrorIs(t, err, errDown)
 	w.wantDone()
+}
+
+// outdated lists what another completer has listed before.
+type outdated struct {
+	*memstore.Store
+	listed idempotency.PendingKeys
+}
+
+func (o outdated) Pending(context.Context, idempotency.Due) (idempotency.PendingKeys, error) {
+	return o.listed, nil
+}
+
+func TestACompleterLeavesAKeyAloneThatAnotherOneHasTriedSinceItWasListed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	w.leaves(engine, 1)
+	listed, err := w.store.Pending(t.Context(), idempotency.Due{Limit: 1, MaxCompletions: 1})
+	require.NoError(t, err)
+	w.wantPass(w.completer(engine, idempotency.CompleterConfig{}, resumes(engine, w.program(errDown, "atomic one", "atomic two"))),
+		idempotency.Pass{Found: 1, Pending: 1})
+	w.wantDone("two")
+
+	late := engineOn(t, outdated{w.store, listed}, idempotency.Config{})
+	w.wantPass(w.completer(late, idempotency.CompleterConfig{}, resumes(late, never(t))), idempotency.Pass{Found: 1, Pending: 1})
+	require.Equal(t, 1, w.pending().Completions, "and does not count it")
 }
