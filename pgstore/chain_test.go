@@ -350,3 +350,45 @@ func cutChain(t *testing.T, n int, action wireproxy.Action) []wireproxy.Statemen
 	require.Equal(t, 0, w.count(`SELECT count(*) FROM idempotency_keys WHERE state = 'pending'`))
 	return statements
 }
+
+// A lease that is renewed every few seconds must not touch the indexes.
+func TestMovingALeaseOrARecoveryPointIsAHOTUpdate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	down := errors.New("down")
+	_, err := w.chain(func(ctx context.Context) (idempotency.Response, error) {
+		_, err := idempotency.Atomic(ctx, "one", func(ctx context.Context) (int, error) { return 1, write(ctx, "one") })
+		return idempotency.Response{}, errors.Join(err, down)
+	})
+	require.ErrorIs(t, err, down)
+	tx, err := w.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	updates := func() (all, hot int) {
+		require.NoError(t, tx.QueryRow(t.Context(), `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables
+			WHERE schemaname = $1 AND relname = 'idempotency_keys'`, w.schema).Scan(&all, &hot))
+		return all, hot
+	}
+	allBefore, hotBefore := updates() // what the connection has done and not yet reported
+	var owner []byte
+	require.NoError(t, tx.QueryRow(t.Context(), `SELECT owner FROM idempotency_keys`).Scan(&owner))
+	tag, err := tx.Exec(t.Context(), w.store.RenewSQL(), w.key.Scope, w.key.Value, owner, 1_000_000)
+	require.NoError(t, err)
+	require.Equal(t, int64(1), tag.RowsAffected())
+	tag, err = tx.Exec(t.Context(), w.store.PutSQL(), w.key.Scope, w.key.Value, "two", []byte("steps"), nil, []byte("next"), 2, 1, "error", 1_000_000, owner, make([]byte, 33))
+	require.NoError(t, err)
+	require.Equal(t, int64(1), tag.RowsAffected())
+	all, hot := updates()
+	require.Equal(t, 2, all-allBefore)
+	require.Equal(t, 2, hot-hotBefore)
+}
+
+// With one connection in the pool nothing may ask for a second one while it holds the first.
+func TestAChainNeedsOneConnection(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(_ *idempotency.Config, s *pgstore.Config, c *pgxpool.Config) { c.MaxConns = 1 })
+	p := &provider{}
+	_, err := w.chain(ride(p))
+	require.NoError(t, err)
+	require.Equal(t, 1, w.effect("receipt"))
+}
