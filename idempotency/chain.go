@@ -1,6 +1,7 @@
 package idempotency
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type chain struct {
 	over    bool   // the handler has returned
 	kept    bool   // the store has a pending row of this key
 	owned   bool   // and it carries this attempt's token
-	tried   bool   // the next step, a foreign call, was run by this attempt before
+	doubt   string // the foreign call that was begun, by this attempt or an earlier one, and has no result; comes behind steps
 	failure error  // what ended the chain; nothing the handler returns can mend it
 }
 
@@ -47,6 +48,9 @@ func newChain(c *call, attempt Attempt, detached context.Context) (*chain, error
 	steps, err := parseSteps(found.Steps)
 	if err != nil {
 		return nil, ErrRecordUnreadable.Because(err)
+	}
+	if last := len(steps) - 1; last >= 0 && steps[last].kind == inDoubt {
+		ch.doubt, steps = steps[last].name, steps[:last]
 	}
 	ch.steps = steps
 	return ch, nil
@@ -81,8 +85,22 @@ func (c *chain) enter(kind stepKind, name string) (*step, error) {
 		c.next++
 		return stored, nil
 	}
+	if c.doubt != "" && (c.doubt != name || kind != foreignCall) {
+		return nil, c.fail(c.inDoubt(fmt.Sprintf("the code now has step %q (%s) in its place", name, kind)))
+	}
 	c.busy = true
 	return nil, nil
+}
+
+// inDoubt is the error of going on as if the foreign call in doubt had never been begun. Somebody may have been charged by it.
+func (c *chain) inDoubt(instead string) error {
+	found := c.attempt.Progress()
+	if found != nil && bytes.Equal(found.Steps, c.progress.Steps) {
+		return ErrStepsChanged.Because(fmt.Errorf("idempotency: an earlier attempt has begun the foreign call %q, whose outcome is not known, and %s: "+
+			"deploy code that makes the same call at this point", c.doubt, instead))
+	}
+	return ErrStepMisuse.Because(fmt.Errorf("idempotency: the foreign call %q has failed, so that its outcome is not known, and %s: "+
+		"return its error, and let it return what is final as a result", c.doubt, instead))
 }
 
 // fail ends the chain. c.mu is held.
@@ -108,14 +126,14 @@ func (c *chain) leave(err error) error {
 func (c *chain) keep(s step) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.busy = false
 	if c.failure != nil { // of a step beside this one, or inside; or the handler has returned
 		return c.failure
 	}
 	progress := c.progress
 	steps := append(c.steps[:len(c.steps):len(c.steps)], s)
 	progress.RecoveryPoint, progress.Steps, progress.LastError = s.name, appendSteps(nil, steps), ""
-	err := c.describe(&progress)
+	err := c.describe(&progress) // which may panic: then the step is not left
+	c.busy = false
 	if err == nil {
 		err = c.attempt.Save(c.detached, progress, c.call.config.Lease)
 	}
@@ -123,18 +141,21 @@ func (c *chain) keep(s step) error {
 		return c.fail(AsError(err))
 	}
 	c.progress, c.steps, c.next = progress, steps, len(steps)
-	c.kept, c.owned, c.tried = true, true, false
+	c.kept, c.owned, c.doubt = true, true, ""
 	return nil
 }
 
-// detach leaves the database, with nothing held but the lease.
-func (c *chain) detach() error {
+// detach leaves the database, with nothing held but the lease. A foreign call that follows is in doubt from then on.
+func (c *chain) detach(call string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.failure != nil {
 		return c.failure
 	}
 	progress := c.progress
+	if call != "" {
+		progress.Steps = appendSteps(nil, append(c.steps[:len(c.steps):len(c.steps)], step{kind: inDoubt, name: call}))
+	}
 	if err := c.describe(&progress); err != nil {
 		return err
 	}
@@ -142,6 +163,9 @@ func (c *chain) detach() error {
 		return err
 	}
 	c.progress, c.kept, c.owned = progress, true, true
+	if call != "" {
+		c.doubt = call
+	}
 	return nil
 }
 
@@ -180,6 +204,8 @@ func (c *chain) end(outcome Outcome) error {
 	case outcome != Release && c.next < len(c.steps):
 		_ = c.fail(ErrStepsChanged.Because(fmt.Errorf("idempotency: this request has done step %q before, and the code returned without naming it: "+
 			"deploy code that still has the stored steps, in their order", c.steps[c.next].name)))
+	case outcome != Release && c.doubt != "":
+		_ = c.fail(c.inDoubt("the handler has answered all the same"))
 	}
 	return c.failure
 }
@@ -193,6 +219,9 @@ func (c *chain) yield(cause error, status int) error {
 	}
 	progress := c.progress
 	progress.LastError = lastError(cause, status)
+	if errors.Is(cause, ErrTransactionEnded) {
+		progress.Completions = Held
+	}
 	return c.attempt.Yield(c.detached, progress)
 }
 

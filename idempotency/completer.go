@@ -38,6 +38,10 @@ type Completer struct {
 	store  Recoverer
 	resume Resume
 	config CompleterConfig
+
+	slots chan struct{} // one for each key that is being resumed
+	mu    sync.Mutex
+	busy  map[Key]struct{} // which those are
 }
 
 // NewCompleter returns a Completer for the keys of engine's store, or an error that says what is wrong. It starts no goroutine.
@@ -83,7 +87,13 @@ func NewCompleter(engine *Engine, resume Resume, config CompleterConfig) (*Compl
 			wrong = append(wrong, fmt.Errorf("idempotency: CompleterConfig.%s is %d: give a positive number, or 0 for the default", setting.name, *setting.value))
 		}
 	}
-	return &Completer{engine, store, resume, config}, errors.Join(wrong...)
+	if err := errors.Join(wrong...); err != nil {
+		return nil, err
+	}
+	return &Completer{
+		engine: engine, store: store, resume: resume, config: config,
+		slots: make(chan struct{}, config.DesiredConcurrency), busy: map[Key]struct{}{},
+	}, nil
 }
 
 // Pass is what one pass of the completer did.
@@ -113,7 +123,8 @@ func (c *Completer) Run(ctx context.Context) error {
 	}
 }
 
-// Pass resumes the keys that are due, once each. When ctx ends it begins no more of them.
+// Pass resumes the keys that are due, once each, and waits for them: for Config.HandlerTimeout and a lease, by which every handler
+// has returned that heeds its context. When ctx ends it begins no more of them. Passes may overlap.
 func (c *Completer) Pass(ctx context.Context) (Pass, error) {
 	started := time.Now()
 	due, err := c.store.Pending(ctx, Due{
@@ -133,32 +144,67 @@ func (c *Completer) Pass(ctx context.Context) (Pass, error) {
 	rand.Shuffle(len(due.Keys), func(i, j int) { due.Keys[i], due.Keys[j] = due.Keys[j], due.Keys[i] })
 
 	pass := Pass{Found: len(due.Keys), Stuck: due.Stuck}
-	var mu sync.Mutex
-	var workers sync.WaitGroup
-	next := 0
-	for range min(c.config.DesiredConcurrency, len(due.Keys)) {
-		workers.Go(func() {
-			for {
-				mu.Lock()
-				if next == len(due.Keys) || ctx.Err() != nil || time.Since(started) > c.config.Budget {
-					mu.Unlock()
-					return
-				}
-				pending := due.Keys[next]
-				next++
-				mu.Unlock()
-				settled := c.one(ctx, pending)
-				mu.Lock()
-				if settled {
-					pass.Completed++
-				}
-				mu.Unlock()
-			}
-		})
+	began := 0
+	ended := make(chan bool, len(due.Keys)) // for those, too, that nobody waits for any more
+	begins, cancel := context.WithTimeout(ctx, c.config.Budget)
+	defer cancel()
+	for _, pending := range due.Keys {
+		if !c.begin(begins, pending.Key) {
+			continue
+		}
+		began++
+		go func() {
+			settled := c.one(ctx, pending)
+			c.end(pending.Key)
+			ended <- settled
+		}()
 	}
-	workers.Wait()
+	// A handler that does not heed its context keeps its slot, and not the other keys.
+	patience := time.NewTimer(c.engine.config.HandlerTimeout + c.engine.config.Lease)
+	defer patience.Stop()
+	for range began {
+		select {
+		case settled := <-ended:
+			if settled {
+				pass.Completed++
+			}
+			continue
+		case <-patience.C:
+		}
+		break
+	}
 	pass.Pending = pass.Found - pass.Completed
 	return pass, nil
+}
+
+// begin waits for a free slot and takes it for key, unless ctx ends or the key is being worked on here already.
+func (c *Completer) begin(ctx context.Context, key Key) bool {
+	c.mu.Lock()
+	_, busy := c.busy[key]
+	c.mu.Unlock()
+	if busy || ctx.Err() != nil {
+		return false
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	if ctx.Err() != nil {
+		<-c.slots
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy[key] = struct{}{}
+	return true
+}
+
+func (c *Completer) end(key Key) {
+	c.mu.Lock()
+	delete(c.busy, key)
+	c.mu.Unlock()
+	<-c.slots
 }
 
 // one resumes one key, and reports whether it is completed now.
@@ -199,6 +245,10 @@ func (c *Completer) count(ctx context.Context, pending Pending, cause error) {
 		return
 	}
 	progress := *chain.Progress()
+	if progress.Completions != pending.Completions { // another completer has tried meanwhile
+		_ = attempt.Release(ctx)
+		return
+	}
 	progress.Attempt++
 	progress.Completions++
 	progress.LastError = lastError(cause, 0)

@@ -189,3 +189,29 @@ func TestACompleterLeavesAKeyAloneThatAnotherOneHasTriedSinceItWasListed(t *test
 	w.wantPass(w.completer(late, idempotency.CompleterConfig{}, resumes(late, never(t))), idempotency.Pass{Found: 1, Pending: 1})
 	require.Equal(t, 1, w.pending().Completions, "and does not count it")
 }
+
+func TestAHandlerThatHangsKeepsItsSlotAndNotTheOtherKeys(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		engine := w.engine(idempotency.Config{HandlerTimeout: time.Second, Lease: time.Second})
+		w.leaves(engine, 1)
+		var hung atomic.Int32
+		released := make(chan struct{})
+		first := w.pending().Key
+		completer := w.completer(engine, idempotency.CompleterConfig{DesiredConcurrency: 2}, func(ctx context.Context, pending idempotency.Pending) error {
+			if pending.Key == first {
+				hung.Add(1)
+				<-released // whatever ctx says
+			}
+			return resumes(engine, w.program(nil, "atomic one"))(ctx, pending)
+		})
+		w.wantPass(completer, idempotency.Pass{Found: 1, Pending: 1})
+		w.leaves(engine, 3) // the first of them is there already, and the others are new
+		w.wantPass(completer, idempotency.Pass{Found: 3, Completed: 2, Pending: 1})
+		require.Equal(t, int32(1), hung.Load(), "a key that is being worked on here is not begun again")
+		close(released)
+		synctest.Wait()
+		w.wantNothingPending()
+	})
+}

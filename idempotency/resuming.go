@@ -53,6 +53,9 @@ func (c *call) resumable(ctx context.Context, attempt Attempt) error {
 		// Another completer has tried since it was listed, and now it has to wait.
 		_ = attempt.Release(context.WithoutCancel(ctx))
 		return c.failed(ctx, ErrInProgress)
+	case progress != nil && progress.Completions == Held:
+		_ = attempt.Release(context.WithoutCancel(ctx))
+		return c.failed(ctx, ErrTransactionEnded.Because(errors.New("idempotency: an earlier attempt has ended its transaction, and what it has written may be there: "+progress.LastError)))
 	case progress == nil: // it was completed, and has expired since
 		return c.failed(ctx, errors.Join(ErrLeaseLost.Because(errors.New("idempotency: the key is not pending any more")), attempt.Release(context.WithoutCancel(ctx))))
 	case c.sameAs(progress.Fingerprint):
@@ -75,9 +78,11 @@ func (c *call) resume(run *run, attempt Attempt) error {
 	}
 	if c.resumption != nil {
 		// Counted before anything runs: a step that kills the process must not be tried for ever.
+		if !c.resumption.reached { // once, however often the handler is run again
+			chain.progress.Completions++
+		}
 		c.resumption.reached = true
-		chain.progress.Completions++
-		if err := chain.detach(); err != nil {
+		if err := chain.detach(""); err != nil {
 			return err
 		}
 		_ = able.Undo(run.outer) // which gives the handler its transaction back

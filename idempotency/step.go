@@ -61,8 +61,9 @@ func Atomic[T any](ctx context.Context, point string, fn func(ctx context.Contex
 // [ForeignKey] for its form. Where the provider has no such keys, use [ForeignReconciled], which asks first.
 //
 // An error of fn is returned as it is and leaves the recovery point where it was: return one whenever the outcome is not known
-// (a timeout, a lost reply), and return what is final, such as a declined card, as a result. From the first foreign call on, the
-// key is never freed, only resumed. The ctx of fn ends when the lease is lost. Errors of the library's own are as with [Atomic].
+// (a timeout, a lost reply), and return what is final, such as a declined card, as a result. After an error the call is in doubt, in
+// this attempt and in those that follow, until it has returned a result: no other step can be begun, and no response is kept. From the
+// first foreign call on, the key is never freed, only resumed. The ctx of fn ends when the lease is lost. Errors of the library's own are as with [Atomic].
 func Foreign[T any](ctx context.Context, point string, fn func(ctx context.Context, key string) (T, error)) (T, error) {
 	return ForeignReconciled(ctx, point, nil, fn)
 }
@@ -81,12 +82,11 @@ func ForeignReconciled[T any](ctx context.Context, point string,
 		return resultOf[T](c, *stored)
 	}
 	defer c.unlessLeft()
-	earlier := c.progress.Attempt > 1 || c.tried
-	if err := c.detach(); err != nil {
+	earlier := c.doubt != "" // an attempt before this one, or an earlier try of this one, has come as far as fn
+	if err := c.detach(point); err != nil {
 		return none, c.leave(err)
 	}
 	value, err := holdLease(ctx, c, func(ctx context.Context) (T, error) {
-		c.tried = true
 		key := ForeignKey(c.call.request.Key, point)
 		if ask != nil && earlier {
 			if value, found, err := ask(ctx, key); found || err != nil {
@@ -139,7 +139,8 @@ func holdLease[T any](ctx context.Context, c *chain, fn func(context.Context) (T
 			case <-beat.C:
 			}
 			// Any other error may pass before the lease is over; if it does not, the next step finds out.
-			if err := c.attempt.Renew(ctx, c.call.config.Lease); errors.Is(err, ErrLeaseLost) {
+			// Not with ctx: a statement that is cancelled costs its connection.
+			if err := c.attempt.Renew(c.detached, c.call.config.Lease); errors.Is(err, ErrLeaseLost) {
 				cancel(err)
 				return
 			}
@@ -220,11 +221,16 @@ type stepKind byte
 const (
 	atomicPhase stepKind = 'a'
 	foreignCall stepKind = 'f'
+	// inDoubt is a foreign call that was begun. It is the last of a list, and gives way to the call's result.
+	inDoubt stepKind = 'd'
 )
 
 func (k stepKind) String() string {
-	if k == atomicPhase {
+	switch k {
+	case atomicPhase:
 		return "atomic phase"
+	case inDoubt:
+		return "foreign call in doubt"
 	}
 	return "foreign call"
 }
@@ -267,7 +273,7 @@ func parseSteps(b []byte) ([]step, error) {
 	var steps []step
 	for b = b[1:]; len(b) > 0; {
 		s := step{kind: stepKind(b[0])}
-		if s.kind != atomicPhase && s.kind != foreignCall {
+		if s.kind != atomicPhase && s.kind != foreignCall && s.kind != inDoubt {
 			return nil, errSteps
 		}
 		b = b[1:]
@@ -280,6 +286,9 @@ func parseSteps(b []byte) ([]step, error) {
 			*field, b = b[n:n+int(length)], b[n+int(length):]
 		}
 		s.name = string(name)
+		if s.kind == inDoubt && len(b) > 0 {
+			return nil, errSteps
+		}
 		steps = append(steps, s)
 	}
 	return steps, nil

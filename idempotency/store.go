@@ -2,6 +2,7 @@ package idempotency
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -78,7 +79,8 @@ type Attempt interface {
 // attempt has taken over and not yet saved, Begin may wait, within the store's bound. A pending row never expires, and no Reap deletes it.
 //
 // Complete, Refuse and Release work with and without such a row. Complete and Refuse turn it into the completed record, by the
-// same comparison, and forget steps and request; if they fail for another reason than [ErrOutcomeUnknown], the lease ends. Release rolls
+// same comparison, and forget steps and request; if they fail for another reason than [ErrOutcomeUnknown], the lease ends and the
+// reason is kept; with [ErrTransactionEnded], Completions is [Held] from then on. Release rolls
 // back and leaves the row as it is.
 //
 // The store's clock measures leases. None of the methods is called after one of those that end an attempt, and all but Renew are
@@ -127,6 +129,10 @@ type Progress struct {
 	// LastError says why the last attempt ended, where it could tell.
 	LastError string
 }
+
+// Held is what Completions is of a key that nobody resumes, neither a client nor the completer, until an operator has looked at
+// it and set it back: a handler has ended its own transaction, so that running it again could repeat what it has committed.
+const Held = math.MaxInt32
 
 // Recoverer is a Store that can list its pending keys. The completer needs it.
 type Recoverer interface {

@@ -101,7 +101,7 @@ func (a *attempt) unwritten(ctx context.Context) error {
 	}
 	if a.status() == 'E' { // reading failed, and the handler goes on: what follows needs a transaction that works
 		a.finish(ErrTxCommitted)
-		if err := a.rollBack(ctx); err != nil {
+		if err := a.clear(ctx); err != nil {
 			return err
 		}
 		return a.open(ctx)
@@ -113,6 +113,15 @@ func (a *attempt) unwritten(ctx context.Context) error {
 	if written {
 		return idempotency.ErrStepMisuse.Because(errors.New("pgstore: the handler wrote, or locked rows, outside of a step before a step, and a resumed run would do so again: " +
 			"move that into a step, or behind the last one"))
+	}
+	return nil
+}
+
+// clear rolls back a transaction in which the handler has written nothing. That its connection was lost is no matter then.
+func (a *attempt) clear(ctx context.Context) error {
+	err := a.rollBack(ctx)
+	if errors.Is(err, idempotency.ErrTransactionEnded) || errors.Is(err, idempotency.ErrTransactionConflict) {
+		return err
 	}
 	return nil
 }
@@ -157,7 +166,7 @@ func (a *attempt) Detach(ctx context.Context, progress idempotency.Progress, lea
 	default:
 		if a.phase != nil {
 			a.finish(ErrTxForeign)
-			err = a.rollBack(bounded)
+			err = a.clear(bounded)
 		}
 		if err == nil {
 			err = a.put(ctx, progress, lease)
@@ -213,7 +222,7 @@ func (a *attempt) Yield(ctx context.Context, progress idempotency.Progress) erro
 	bounded, cancel := a.store.bounded(ctx)
 	defer cancel()
 	rolledBack := a.rollBack(bounded)
-	err := a.put(ctx, progress, 0)
+	err := a.write(ctx, a.store.sql.yield, progress, 0, a.lock)
 	if errors.Is(rolledBack, idempotency.ErrTransactionConflict) || errors.Is(rolledBack, idempotency.ErrTransactionEnded) {
 		return rolledBack
 	}

@@ -48,6 +48,10 @@ func ride(p *provider) idempotency.Handler {
 		if err != nil {
 			return idempotency.Response{}, err
 		}
+		var one int // reading between steps opens a transaction, which the foreign call has to leave
+		if err := pgstore.Tx(ctx).QueryRow(ctx, `SELECT 1`).Scan(&one); err != nil {
+			return idempotency.Response{}, err
+		}
 		charge, err := idempotency.Foreign(ctx, "card_charged", func(ctx context.Context, key string) (string, error) {
 			return p.charge(key)
 		})

@@ -15,7 +15,7 @@ import (
 func (s *Store) Claim(ctx context.Context, key idempotency.Key) (idempotency.Attempt, *idempotency.Record, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	attempt, record, err := s.claim(ctx, key)
+	attempt, record, err := s.claim(ctx, key, s.config.Isolation)
 	if attempt == nil { // not a nil pointer in an interface
 		return nil, record, err
 	}
@@ -24,9 +24,9 @@ func (s *Store) Claim(ctx context.Context, key idempotency.Key) (idempotency.Att
 
 // claim is Claim for a ctx that has its bound. A connection that died in the pool, or a cached plan that a migration
 // outdated, is tried again: nothing has been done yet that could be done twice.
-func (s *Store) claim(ctx context.Context, key idempotency.Key) (*attempt, *idempotency.Record, error) {
+func (s *Store) claim(ctx context.Context, key idempotency.Key, level pgx.TxIsoLevel) (*attempt, *idempotency.Record, error) {
 	for tries := 0; ; tries++ {
-		a, record, err := s.claimOnce(ctx, key)
+		a, record, err := s.claimOnce(ctx, key, level)
 		if err == nil {
 			return a, record, nil
 		}
@@ -36,7 +36,7 @@ func (s *Store) claim(ctx context.Context, key idempotency.Key) (*attempt, *idem
 	}
 }
 
-func (s *Store) claimOnce(ctx context.Context, key idempotency.Key) (*attempt, *idempotency.Record, error) {
+func (s *Store) claimOnce(ctx context.Context, key idempotency.Key, level pgx.TxIsoLevel) (*attempt, *idempotency.Record, error) {
 	conn, err := s.acquire(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -45,7 +45,7 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key) (*attempt, *
 	a.on(conn)
 
 	batch := &pgx.Batch{}
-	batch.BeginTx(pgx.TxOptions{IsoLevel: s.config.Isolation})
+	batch.BeginTx(pgx.TxOptions{IsoLevel: level})
 	batch.Queue(s.sql.lock, a.lock)
 	batch.Queue(s.sql.read, key.Scope, key.Value)
 	results := conn.SendBatch(ctx, batch)

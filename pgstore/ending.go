@@ -154,7 +154,7 @@ func (a *attempt) readBack(ctx context.Context, record *idempotency.Record, caus
 		return a.readBackChain(ctx, record, cause)
 	}
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
-		other, found, err := a.store.claim(ctx, a.key)
+		other, found, err := a.store.claim(ctx, a.key, pgx.ReadCommitted) // another snapshot could be older than the lock
 		switch {
 		case found != nil && same(found, record):
 			return idempotency.Settled{Record: record, ReadBack: true}, nil

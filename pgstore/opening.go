@@ -16,7 +16,7 @@ import (
 func (a *attempt) open(ctx context.Context) error {
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		p := &phase{}
-		now, err := a.try(ctx, p)
+		now, err := a.try(ctx, p, a.store.config.Isolation)
 		if err == nil {
 			err = a.stillOwned(now)
 		}
@@ -50,9 +50,9 @@ type look struct {
 }
 
 // try begins a transaction, tries the lock and looks at the key. p holds what it got.
-func (a *attempt) try(ctx context.Context, p *phase) (look, error) {
+func (a *attempt) try(ctx context.Context, p *phase, level pgx.TxIsoLevel) (look, error) {
 	return retried(ctx, a.store, func() (look, error) {
-		now, err := a.tryOnce(ctx, p)
+		now, err := a.tryOnce(ctx, p, level)
 		if err != nil {
 			p.discard(ctx)
 		}
@@ -60,12 +60,12 @@ func (a *attempt) try(ctx context.Context, p *phase) (look, error) {
 	})
 }
 
-func (a *attempt) tryOnce(ctx context.Context, p *phase) (now look, err error) {
+func (a *attempt) tryOnce(ctx context.Context, p *phase, level pgx.TxIsoLevel) (now look, err error) {
 	if p.conn, err = a.store.acquire(ctx); err != nil {
 		return look{}, err
 	}
 	batch := &pgx.Batch{}
-	batch.BeginTx(pgx.TxOptions{IsoLevel: a.store.config.Isolation})
+	batch.BeginTx(pgx.TxOptions{IsoLevel: level})
 	batch.Queue(a.store.sql.lock, a.lock)
 	batch.Queue(a.store.sql.look, a.key.Scope, a.key.Value)
 	results := p.conn.SendBatch(ctx, batch)

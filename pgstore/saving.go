@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -104,11 +105,15 @@ func (a *attempt) lostOrEnded(ctx context.Context) error {
 // token is this attempt's is true before and after. So a reply that is lost is asked for again, until ReadBackTimeout; a
 // foreign effect shall not go unrecorded for a connection that broke.
 func (a *attempt) put(ctx context.Context, p idempotency.Progress, lease time.Duration) error {
+	return a.write(ctx, a.store.sql.put, p, lease)
+}
+
+func (a *attempt) write(ctx context.Context, sql string, p idempotency.Progress, lease time.Duration, more ...any) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.store.config.ReadBackTimeout)
 	defer cancel()
 	a.row.propose()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
-		err := a.putOnce(ctx, p, lease)
+		err := a.writeOnce(ctx, sql, p, lease, more)
 		if err == nil {
 			a.row.accepted()
 			return nil
@@ -126,7 +131,7 @@ func (a *attempt) put(ctx context.Context, p idempotency.Progress, lease time.Du
 	}
 }
 
-func (a *attempt) putOnce(ctx context.Context, p idempotency.Progress, lease time.Duration) error {
+func (a *attempt) writeOnce(ctx context.Context, sql string, p idempotency.Progress, lease time.Duration, more []any) error {
 	ctx, cancel := a.store.bounded(ctx)
 	defer cancel()
 	conn, err := a.store.acquire(ctx)
@@ -135,8 +140,9 @@ func (a *attempt) putOnce(ctx context.Context, p idempotency.Progress, lease tim
 	}
 	defer conn.Release()
 	watchCommit(conn)
-	tag, err := conn.Exec(ctx, a.store.sql.put, a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.next,
-		p.Attempt, p.Completions, p.LastError, lease.Microseconds(), a.row.owner, p.Fingerprint[:])
+	values := append([]any{a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.next,
+		p.Attempt, p.Completions, p.LastError, lease.Microseconds(), a.row.owner, p.Fingerprint[:]}, more...)
+	tag, err := conn.Exec(ctx, sql, values...)
 	switch {
 	case err != nil:
 		return err
@@ -199,7 +205,7 @@ func (a *attempt) settledLook(ctx context.Context, cause error) (look, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
 		bounded, done := a.store.bounded(ctx)
 		p := &phase{}
-		now, err := a.try(bounded, p)
+		now, err := a.try(bounded, p, pgx.ReadCommitted) // another snapshot could be older than the lock
 		p.discard(bounded)
 		done()
 		if err == nil && now.locked {
@@ -232,7 +238,8 @@ func (a *attempt) settled(ctx context.Context, settled idempotency.Settled, err 
 	defer cancel()
 	if conn, acquired := a.store.acquire(ctx); acquired == nil {
 		defer conn.Release()
-		_, _ = conn.Exec(ctx, a.store.sql.renew, a.key.Scope, a.key.Value, a.row.owner, 0) // if not, it ends by itself
+		why := strings.ReplaceAll(strings.ToValidUTF8(err.Error(), "?"), "\x00", "?")
+		_, _ = conn.Exec(ctx, a.store.sql.endLease, a.key.Scope, a.key.Value, a.row.owner, why, errors.Is(err, idempotency.ErrTransactionEnded)) // if not, it ends by itself
 	}
 	return settled, err
 }

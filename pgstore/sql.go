@@ -75,8 +75,18 @@ RETURNING 1) SELECT 1 / count(*) FROM saved`
 	attempt = $7, completions = nullif($8::integer, 0), last_error = nullif($9, ''), leased_until = clock_timestamp() + $10::bigint * interval '1 microsecond'
 WHERE scope = $1 AND key = $2 AND state = 'pending' AND owner IN ($11, $6)`
 
+	// yieldSQL is putSQL for an attempt that gives up. Where its lease is over it leaves the row alone as long as somebody holds the
+	// key's lock ($13): that is who has taken over, whose own token is not in the row before their first commit, and who would lose
+	// the key to a token that changes under them.
+	yieldSQL = putSQL + `
+AND (leased_until > clock_timestamp() OR pg_try_advisory_xact_lock($13))`
+
 	// renewSQL gives a lease of another length, or of none, to its owner alone.
 	renewSQL = `UPDATE {table} SET leased_until = clock_timestamp() + $4::bigint * interval '1 microsecond'
+WHERE scope = $1 AND key = $2 AND state = 'pending' AND owner = $3`
+
+	// endLeaseSQL ends the lease of an attempt whose last transaction failed, and keeps why. $5 holds the key for an operator.
+	endLeaseSQL = `UPDATE {table} SET leased_until = clock_timestamp(), last_error = $4, completions = CASE WHEN $5::boolean THEN 2147483647 ELSE completions END
 WHERE scope = $1 AND key = $2 AND state = 'pending' AND owner = $3`
 
 	// completeChainSQL ends a chain behind the handler's last writes, under the conditions of saveSQL. What only a resumption
@@ -125,8 +135,8 @@ ORDER BY created_at LIMIT $4`
 
 // statements are the SQL texts for one table.
 type statements struct {
-	lock, read, deleteExpired, complete, refuse, reap, check                              string
-	chain, look, beginChain, save, put, renew, completeChain, refuseChain, pending, stuck string
+	lock, read, deleteExpired, complete, refuse, reap, check                                               string
+	chain, look, beginChain, save, put, yield, renew, endLease, completeChain, refuseChain, pending, stuck string
 	// table is the quoted name; namespace sets its locks apart from those of other tables.
 	table, namespace string
 }
@@ -154,7 +164,9 @@ func newStatements(schema string) statements {
 		beginChain:    in.Replace(beginChainSQL),
 		save:          in.Replace(saveSQL),
 		put:           in.Replace(putSQL),
+		yield:         in.Replace(yieldSQL),
 		renew:         in.Replace(renewSQL),
+		endLease:      in.Replace(endLeaseSQL),
 		completeChain: in.Replace(completeChainSQL),
 		refuseChain:   in.Replace(refuseChainSQL),
 		pending:       in.Replace(pendingSQL),
