@@ -10,6 +10,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Longer than the slowest package takes on two cores with the race detector.
 TEST_TIMEOUT ?= 10m
 FUZZ_TIME ?= 10s
+# What make torture runs: the crash matrix, the same behind PgBouncer, and the storm over card payments.
+TORTURE ?= CardPayment
 # Further arguments of the benchmark, or of go test.
 ARGS ?=
 
@@ -25,6 +27,11 @@ demo: bin/withpostgres ## serve the payments API on 127.0.0.1:8080 (LISTEN_ADDR)
 .PHONY: test
 test: bin/withpostgres bin/testsummary ## run every test of every module with the race detector, on a real PostgreSQL
 	@bin/withpostgres -- bin/testsummary -race -timeout $(TEST_TIMEOUT) $(ARGS) $(PACKAGES)
+
+.PHONY: torture
+torture: bin/withpostgres ## kill and stop servers at every statement of a card payment and inside the provider, and in a storm: minutes, with progress
+	@go test -c -race -o bin/torture ./integration/stack
+	@cd integration/stack && ONLYONCE_TORTURE=all ../../bin/withpostgres -- ../../bin/torture -test.timeout 30m -test.parallel 4 -test.run '$(TORTURE)' $(ARGS)
 
 .PHONY: bench
 bench: bin/withpostgres ## measure against a PostgreSQL that syncs to disk (ARGS='-h' tells what can be measured)

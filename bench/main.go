@@ -12,6 +12,12 @@ import (
 )
 
 func main() {
+	if encoded := os.Getenv(victimVariable); encoded != "" {
+		if err := runVictim(encoded); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+	}
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), `bench measures a protected payment against the same payment on plain pgx.
 
@@ -58,7 +64,7 @@ func run(ctx context.Context, url string, rounds int, length time.Duration) erro
 		}
 	}
 	fmt.Println()
-	for _, measure := range []func(context.Context) (string, error){db.roundTrips, db.wal, db.replays, db.herd, db.held} {
+	for _, measure := range []func(context.Context) (string, error){db.roundTrips, db.wal, db.replays, db.herd, db.held, db.recovery} {
 		line, err := measure(ctx)
 		if err != nil {
 			return err

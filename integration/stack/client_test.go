@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,6 +25,7 @@ var client = &http.Client{
 // request is one that a client may send again.
 type request struct {
 	method, path, account, key string
+	token, body                string // of the payments example; "": none, and a payment of amount
 	ctx                        context.Context
 }
 
@@ -73,9 +75,12 @@ func (s *server) send(r request) reply {
 		defer cancel()
 		ctx = bounded
 	}
-	sent, err := http.NewRequestWithContext(ctx, r.method, s.url+r.path, strings.NewReader(`{"amount":100}`))
+	sent, err := http.NewRequestWithContext(ctx, r.method, s.url+r.path, strings.NewReader(cmp.Or(r.body, `{"amount":100}`)))
 	if err != nil {
 		return reply{err: err}
+	}
+	if r.token != "" {
+		sent.Header.Set("Authorization", "Bearer "+r.token)
 	}
 	sent.Header.Set("Content-Type", "application/json")
 	sent.Header.Set("Account", r.account)
@@ -107,16 +112,21 @@ func (s *server) start(r request) <-chan reply {
 // insist sends the request until there is an answer that stands, and returns it with what came before it.
 func insist(t *testing.T, r request, servers ...*server) (reply, []reply) {
 	t.Helper()
-	var before []reply
+	got, before := persist(r, servers...)
+	if got.again() {
+		t.Fatalf("no answer that stands within %v; the last: %v", patience, got)
+	}
+	return got, before
+}
+
+// persist is insist for other goroutines than the test's: it returns the last answer, whether or not that stands.
+func persist(r request, servers ...*server) (last reply, before []reply) {
 	for end := time.Now().Add(patience); ; {
 		got := servers[len(before)%len(servers)].send(r)
-		if !got.again() {
+		if !got.again() || time.Now().After(end) {
 			return got, before
 		}
 		before = append(before, got)
-		if time.Now().After(end) {
-			t.Fatalf("no answer that stands within %v; the last: %v", patience, got)
-		}
 		time.Sleep(5 * time.Millisecond) // a client's pause, not a test's wait
 	}
 }

@@ -4,16 +4,22 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/onlyonce/onlyonce/integration/database"
 )
 
-// TestMain is two programs: the tests, and a server process that a test starts to kill it.
+// TestMain is several programs: the tests, and what a test starts to kill it.
 func TestMain(m *testing.M) {
-	if encoded := os.Getenv(serverVariable); encoded != "" {
-		os.Exit(serverProcess(encoded))
+	for variable, program := range map[string]func(string) int{
+		serverVariable: serverProcess, cardVariable: cardProcess, providerVariable: providerProcess,
+	} {
+		if encoded := os.Getenv(variable); encoded != "" {
+			os.Exit(program(encoded))
+		}
 	}
 	os.Exit(testProcess(m))
 }
@@ -32,7 +38,16 @@ func testProcess(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		killChildren()
+		_ = found.Close()
+		os.Exit(130)
+	}()
 	code := m.Run()
+	results.print(os.Stdout)
 	if err := found.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -25,6 +25,16 @@ const bouncerConnections = 3
 // pooled returns a world, and how a server reaches it through a PgBouncer in transaction mode.
 func pooled(t *testing.T) (*world, settings) {
 	t.Helper()
+	program := bouncer(t)
+	w := newWorld(t)
+	schema := ""
+	require.NoError(t, w.pool.QueryRow(deadline(t), "SELECT current_schema()").Scan(&schema))
+	return w, settings{URL: startBouncer(t, program, w.url, schema), Schema: schema, BehindPooler: true, Connections: 8}
+}
+
+// bouncer finds the program, or skips the test.
+func bouncer(t *testing.T) string {
+	t.Helper()
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
 		program = "/usr/sbin/pgbouncer" // where Debian has it, which is not on every PATH
@@ -32,10 +42,7 @@ func pooled(t *testing.T) (*world, settings) {
 			t.Skip("pgbouncer not found: neither on PATH nor in /usr/sbin. Debian: apt-get install pgbouncer")
 		}
 	}
-	w := newWorld(t)
-	schema := ""
-	require.NoError(t, w.pool.QueryRow(deadline(t), "SELECT current_schema()").Scan(&schema))
-	return w, settings{URL: startBouncer(t, program, w.url, schema), Schema: schema, BehindPooler: true, Connections: 8}
+	return program
 }
 
 func startBouncer(t *testing.T, program, databaseURL, schema string) string {

@@ -38,8 +38,14 @@ func nth(n int) func(wireproxy.Statement) bool {
 	}
 }
 
-// reach waits until a request has come to a point, and fails the test if it is answered before.
-func reach(t *testing.T, point *wireproxy.Point, replies <-chan reply) {
+// halt is where something stands still until it is told to go on.
+type halt interface {
+	Reached() <-chan struct{}
+	Resume()
+}
+
+// reach waits until a request has come to a halt, and fails the test if it is answered before.
+func reach(t *testing.T, point halt, replies <-chan reply) {
 	t.Helper()
 	select {
 	case <-point.Reached():

@@ -25,7 +25,7 @@ func Capture(ctx context.Context, tx pgx.Tx, account string, payment CardPayment
 	batch.Queue(captureCardPayment, payment.ID, chargeID).Exec(oneRow)
 	batch.Queue(creditAccount, account, payment.Amount, payment.Currency).Exec(oneRow)
 	batch.Queue(insertCaptureEntries, payment.ID, clearingAccount(payment.Currency), account, payment.Amount, payment.Currency)
-	batch.Queue(insertReceipt, newPaymentID(), payment.ID, account, receipt)
+	batch.Queue(insertReceipt, newPaymentID(), payment.ID, account, string(receipt)) // bytes would be sent as bytea where nothing is prepared
 	if err := settled("capturing the card payment", tx.SendBatch(ctx, batch).Close()); err != nil {
 		return CardPayment{}, err
 	}
