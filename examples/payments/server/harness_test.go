@@ -77,6 +77,7 @@ type options struct {
 	databaseURL string
 	configure   func(*pgxpool.Config)
 	config      server.Config
+	provider    bool // cards can be charged
 }
 
 func start(t *testing.T, shell string, change ...func(*options)) *service {
@@ -102,6 +103,10 @@ func start(t *testing.T, shell string, change ...func(*options)) *service {
 	require.NoError(t, err)
 	settings.MaxConns = 8
 	require.NoError(t, pgstore.Configure(settings, pgstore.PoolConfig{}))
+	look := &firstLook{taken: make(chan struct{})}
+	if o.provider {
+		settings.ConnConfig.Tracer = look
+	}
 	if o.configure != nil {
 		o.configure(settings)
 	}
@@ -116,6 +121,13 @@ func start(t *testing.T, shell string, change ...func(*options)) *service {
 	running := &service{t, "http://" + listener.Addr().String(), db, logs, stop, make(chan error, 1)}
 	go func() { running.stopped <- s.Serve(ctx, listener); close(running.stopped) }()
 	t.Cleanup(func() { stop(); <-running.stopped })
+	if o.provider {
+		select {
+		case <-look.taken:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the completer has not looked for pending payments")
+		}
+	}
 	return running
 }
 

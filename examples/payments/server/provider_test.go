@@ -41,7 +41,7 @@ func startProvider(t *testing.T, change ...func(*psp.Config)) *provider {
 }
 
 func withProvider(p *provider) func(*options) {
-	return func(o *options) { o.config.PSPURL = p.url }
+	return func(o *options) { o.config.PSPURL = p.url; o.provider = true }
 }
 
 // requireCharges checks what the provider has really taken, and returns it.
