@@ -92,7 +92,8 @@ type Chain interface {
 	Progress() *Progress
 
 	// Begin makes sure that the handler has a transaction in which it has written nothing, and that the key is still the
-	// attempt's. [ErrStepMisuse] says that the handler has written outside of a step.
+	// attempt's. [ErrStepMisuse] says that the handler has written outside of a step. A transaction whose snapshot is older than its
+	// lock may look into the past; then it is Save that fails.
 	Begin(ctx context.Context) error
 
 	// Save commits what was written since Begin together with progress, or, after Detach, progress alone, and renews the lease.

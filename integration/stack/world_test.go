@@ -1,9 +1,12 @@
 package stack
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -75,21 +78,33 @@ var (
 func (w *world) effects(t *testing.T, key string) effects {
 	t.Helper()
 	var did effects
-	require.NoError(t, w.pool.QueryRow(deadline(t), `SELECT
+	w.read(t, `SELECT
 		(SELECT count(*) FROM payments WHERE key = $1), (SELECT count(*) FROM ledger WHERE key = $1),
-		(SELECT count(*) FROM idempotency_keys WHERE key = $1 AND state = 'completed')`, key).Scan(&did.Payments, &did.Ledger, &did.Keys))
+		(SELECT count(*) FROM idempotency_keys WHERE key = $1 AND state = 'completed')`, []any{key}, &did.Payments, &did.Ledger, &did.Keys)
 	return did
+}
+
+// read asks until the database answers, which it does not as long as it recovers from a backend that was killed.
+func (w *world) read(t *testing.T, query string, args []any, into ...any) {
+	t.Helper()
+	eventually(t, "the database answers", func() (bool, error) {
+		err := w.pool.QueryRow(deadline(t), query, args...).Scan(into...)
+		if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && !strings.HasPrefix(refused.Code, "57P") {
+			return false, err
+		}
+		return err == nil, nil
+	})
 }
 
 // wantBalanced fails the test unless the accounts agree with the payments: whatever was undone, was undone as a whole.
 func (w *world) wantBalanced(t *testing.T) {
 	t.Helper()
 	var wrong int
-	require.NoError(t, w.pool.QueryRow(deadline(t), `SELECT count(*) FROM accounts a WHERE name <> 'merchant' AND
-		available <> $1::bigint - (SELECT coalesce(sum(amount), 0) FROM payments WHERE account = a.name)`, opening).Scan(&wrong))
+	w.read(t, `SELECT count(*) FROM accounts a WHERE name <> 'merchant' AND
+		available <> $1::bigint - (SELECT coalesce(sum(amount), 0) FROM payments WHERE account = a.name)`, []any{opening}, &wrong)
 	assert.Zero(t, wrong, "accounts that do not agree with their payments")
-	require.NoError(t, w.pool.QueryRow(deadline(t), `SELECT count(*) FROM payments p WHERE
-		(SELECT count(*) FROM ledger WHERE payment = p.id) <> 2`).Scan(&wrong))
+	w.read(t, `SELECT count(*) FROM payments p WHERE
+		(SELECT count(*) FROM ledger WHERE payment = p.id) <> 2`, nil, &wrong)
 	assert.Zero(t, wrong, "payments that do not have two ledger entries")
 }
 
