@@ -40,16 +40,7 @@ func Atomic[T any](ctx context.Context, point string, fn func(ctx context.Contex
 	if err != nil {
 		return none, c.undo(err)
 	}
-	result, err := c.encode(point, value)
-	if err != nil {
-		_ = c.undo(err)
-		return none, c.leave(err)
-	}
-	s := step{atomicPhase, point, result}
-	if err := c.keep(s); err != nil {
-		return none, err
-	}
-	return resultOf[T](c, s)
+	return kept(c, atomicPhase, point, value)
 }
 
 // Foreign runs fn as a foreign call: an effect outside of the database. No transaction and no connection is held while it runs,
@@ -98,12 +89,18 @@ func ForeignReconciled[T any](ctx context.Context, point string,
 	if err != nil {
 		return none, c.undo(err)
 	}
+	return kept(c, foreignCall, point, value)
+}
+
+// kept commits a step, and returns its result as a later attempt will get it.
+func kept[T any](c *chain, kind stepKind, point string, value T) (T, error) {
+	var none T
 	result, err := c.encode(point, value)
 	if err != nil {
 		_ = c.undo(err)
 		return none, c.leave(err)
 	}
-	s := step{foreignCall, point, result}
+	s := step{kind, point, result}
 	if err := c.keep(s); err != nil {
 		return none, err
 	}
