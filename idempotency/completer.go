@@ -111,16 +111,7 @@ type Pass struct {
 // Run makes a pass now and then every CompleterConfig.Interval until ctx ends, ends what it has begun, and returns ctx's error.
 // Run it in a goroutine of every process: a key is worked on by one of them at a time.
 func (c *Completer) Run(ctx context.Context) error {
-	ticker := time.NewTicker(c.config.Interval)
-	defer ticker.Stop()
-	for {
-		_, _ = c.Pass(ctx) // reported to the observer; the next pass tries again
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-		}
-	}
+	return every(ctx, c.config.Interval, func() { _, _ = c.Pass(ctx) }) // what fails goes to the observer, and the next pass tries again
 }
 
 // Pass resumes the keys that are due, once each, and waits for them: for Config.HandlerTimeout and a lease, by which every handler

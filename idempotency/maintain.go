@@ -30,10 +30,15 @@ func (e *Engine) Reap(ctx context.Context) (int, error) {
 // Maintain calls [Engine.Reap] now and then every Config.ReapInterval until ctx ends, and returns ctx's error. Run it in a
 // goroutine of every process: one at a time does the work, and what it did, or why it could not, goes to the Observer.
 func (e *Engine) Maintain(ctx context.Context) error {
-	ticker := time.NewTicker(e.config.ReapInterval)
+	return every(ctx, e.config.ReapInterval, func() { _, _ = e.Reap(ctx) }) // what fails goes to the observer, and the next pass tries again
+}
+
+// every calls pass now and then in this interval until ctx ends, and returns ctx's error.
+func every(ctx context.Context, interval time.Duration, pass func()) error {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
-		_, _ = e.Reap(ctx) // reported to the observer; the next pass tries again
+		pass()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

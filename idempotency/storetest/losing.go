@@ -102,6 +102,16 @@ var losing = []test{
 		_ = w.Release(s.ctx)
 		s.wantRecord(key, next.complete("done"))
 	}},
+	{"An owner that gives up late does not cost its successor the key", func(s *scenario) {
+		w := s.idle(key, true)
+		s.endLease(key)
+		next := s.chain(s.Peer, key)
+		if err := w.Yield(s.ctx, progress("late", 1)); !errors.Is(err, idempotency.ErrLeaseLost) {
+			s.Fatalf("Yield while another attempt works on the key = %v, want ErrLeaseLost", err)
+		}
+		next.step("two", progress("two", 2))
+		s.wantRecord(key, next.complete("done"))
+	}},
 	{"Of an owner that comes back and an attempt that has read its row, one wins", func(s *scenario) {
 		for name, comes := range map[string]func(w *worker) error{
 			"Save":   func(w *worker) error { return w.Save(s.ctx, progress("charged", 1), lease) },
