@@ -79,7 +79,8 @@ func (a *attempt) current(ctx context.Context) pgx.Tx {
 	case a.detached:
 		return failedTx(closedTx, ErrTxForeign)
 	}
-	ctx, cancel := a.store.bounded(ctx)
+	// The statements that open it are the store's own, and not to be taken for the handler's (see OutsideTracer).
+	ctx, cancel := a.store.bounded(context.WithValue(ctx, txKey{}, nil))
 	defer cancel()
 	if err := a.open(ctx); err != nil {
 		return failedTx(closedTx, err)
