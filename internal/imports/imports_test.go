@@ -40,6 +40,7 @@ var rules = []rule{
 	{"echo", true, "is an adapter: it never imports a store", isNot("pgstore", "memstore", "migrations")},
 	{"internal/httpidem", true, "is what adapters share: it never imports a store", isNot("pgstore", "memstore", "migrations")},
 	{"pgstore", true, "is a store: it never imports an adapter", isNot("nethttp", "echo", "internal/httpidem")},
+	{"pgstore", true, "never uses database/sql, which sends a statement again whose reply was lost", func(imported string) bool { return imported != "database/sql" }},
 	{"examples", true, "is made to be copied: it never imports an internal package", isNotInternal},
 }
 
