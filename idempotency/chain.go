@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 )
 
@@ -13,7 +12,7 @@ import (
 type chain struct {
 	call     *call
 	attempt  Chain
-	progress Progress // as the store has it
+	progress Progress // as the store has it: sealed, where that is done
 	detached context.Context
 
 	// mu is held during the calls of the store, too, so that a step which the handler did not wait for cannot meet its end.
@@ -45,12 +44,19 @@ func newChain(c *call, attempt Attempt, detached context.Context) (*chain, error
 	}
 	ch.progress, ch.kept = *found, true
 	ch.progress.Attempt++
-	steps, err := parseSteps(found.Steps)
+	plain, err := c.openSteps(c.request.Key, found)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := parseSteps(plain)
 	if err != nil {
 		return nil, ErrRecordUnreadable.Because(err)
 	}
 	if last := len(steps) - 1; last >= 0 && steps[last].kind == inDoubt {
 		ch.doubt, steps = steps[last].name, steps[:last]
+	}
+	if err := whole(steps, ch.doubt, found.RecoveryPoint); err != nil {
+		return nil, ErrRecordUnreadable.Because(err)
 	}
 	ch.steps = steps
 	return ch, nil
@@ -131,9 +137,12 @@ func (c *chain) keep(s step) error {
 	}
 	progress := c.progress
 	steps := append(c.steps[:len(c.steps):len(c.steps)], s)
-	progress.RecoveryPoint, progress.Steps, progress.LastError = s.name, appendSteps(nil, steps), ""
+	progress.RecoveryPoint, progress.LastError = s.name, ""
 	err := c.describe(&progress) // which may panic: then the step is not left
 	c.busy = false
+	if err == nil {
+		err = c.list(&progress, steps)
+	}
 	if err == nil {
 		err = c.attempt.Save(c.detached, progress, c.call.config.Lease)
 	}
@@ -152,9 +161,16 @@ func (c *chain) detach(call string) error {
 	if c.failure != nil {
 		return c.failure
 	}
+	if c.capped() {
+		if err := c.room(); err != nil {
+			return err
+		}
+	}
 	progress := c.progress
-	if call != "" {
-		progress.Steps = appendSteps(nil, append(c.steps[:len(c.steps):len(c.steps)], step{kind: inDoubt, name: call}))
+	if call != "" && call != c.doubt { // one that is in doubt is in the list already
+		if err := c.list(&progress, append(c.steps[:len(c.steps):len(c.steps)], step{kind: inDoubt, name: call})); err != nil {
+			return err
+		}
 	}
 	if err := c.describe(&progress); err != nil {
 		return err
@@ -169,12 +185,21 @@ func (c *chain) detach(call string) error {
 	return nil
 }
 
+// list puts steps into progress, as they are stored.
+func (c *chain) list(progress *Progress, steps []step) (err error) {
+	progress.Steps, err = c.call.sealPart(stepsPart, c.call.request.Key, progress.Fingerprint, appendSteps(nil, steps))
+	return err
+}
+
 // begin begins an atomic phase.
 func (c *chain) begin() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.failure != nil {
 		return c.failure
+	}
+	if c.capped() {
+		return c.room()
 	}
 	return c.attempt.Begin(c.detached)
 }
@@ -188,8 +213,11 @@ func (c *chain) describe(progress *Progress) error {
 	if err != nil {
 		return ErrInternal.Because(fmt.Errorf("idempotency: Request.Describe: %w", err))
 	}
-	progress.Request = description
-	return nil
+	if description == nil {
+		return nil
+	}
+	progress.Request, err = c.call.sealPart(requestPart, c.call.request.Key, progress.Fingerprint, description)
+	return err
 }
 
 // end is called when the handler has returned. It returns why the handler's response cannot count, or nil.
@@ -218,20 +246,9 @@ func (c *chain) yield(cause error, status int) error {
 		return c.attempt.Release(c.detached)
 	}
 	progress := c.progress
-	progress.LastError = lastError(cause, status)
+	progress.LastError = c.call.lastError(cause, status)
 	if errors.Is(cause, ErrTransactionEnded) {
 		progress.Completions = Held
 	}
 	return c.attempt.Yield(c.detached, progress)
-}
-
-// lastError is what an operator finds in the row of a key that did not get on.
-func lastError(cause error, status int) string {
-	text := fmt.Sprintf("the handler answered %d", status)
-	if cause != nil {
-		text = cause.Error()
-	}
-	const most = 500
-	text = strings.ToValidUTF8(text[:min(len(text), most)], "?")
-	return strings.ReplaceAll(text, "\x00", "?") // which Postgres does not take in a text
 }

@@ -203,7 +203,10 @@ func (c *Completer) one(ctx context.Context, pending Pending) bool {
 	r := &resumption{pending: &pending}
 	// What has begun is ended: stopping the completer must not look like a failure of the handler.
 	ctx = context.WithoutCancel(ctx)
-	err := c.call(context.WithValue(ctx, resumptionKey{}, r), pending)
+	var err error
+	if pending.Request, err = c.engine.openRequest(&pending); err == nil {
+		err = c.call(context.WithValue(ctx, resumptionKey{}, r), pending)
+	}
 	if r.settled || r.reached || errors.Is(err, ErrInProgress) {
 		return r.settled
 	}
@@ -242,7 +245,7 @@ func (c *Completer) count(ctx context.Context, pending Pending, cause error) {
 	}
 	progress.Attempt++
 	progress.Completions++
-	progress.LastError = lastError(cause, 0)
+	progress.LastError = c.engine.lastError(cause, 0)
 	if err := chain.Yield(ctx, progress); err == nil {
 		err = cause
 		c.engine.config.Observer(ctx, Event{Kind: Failed, Scope: pending.Key.Scope, Err: AsError(err)})

@@ -20,9 +20,27 @@ type Config struct {
 	Wait time.Duration
 	// HandlerTimeout bounds the handler's context, which does not end when the client goes away. Default: 30 seconds.
 	HandlerTimeout time.Duration
-	// MaxResponseBytes is the largest body that is stored. A larger one rolls the operation back with
+	// MaxResponseBytes is the largest body that is stored, and the largest result of a step. A larger body rolls the operation back with
 	// [ErrResponseTooLarge]. Default: 1 MiB.
 	MaxResponseBytes int
+	// MaxResponseHeaderBytes is the largest size of the response headers that are stored: those that a replay repeats, as
+	// "Name: value" with a line break each. More of them roll the operation back with [ErrResponseTooLarge]. Default: 16 KiB.
+	MaxResponseHeaderBytes int
+	// MaxWaiters is how many requests may wait at a time, in this process, for another one with their key: until a claim that is
+	// under way is answered, or, with Wait, until the other one is done. Further ones are told [ErrInProgress] at once. Requests
+	// with other keys do not wait and are not affected. Each holds a goroutine, its client's connection and its body, and none of
+	// the store's connections. Default: 16384, room for a herd of ten thousand duplicates.
+	MaxWaiters int
+	// MaxPendingPerScope is how many operations of one scope may be unfinished at a time, so that one tenant cannot take all of the
+	// store's connections, or fill the table with what it leaves behind. It counts twice: the operations of the scope that this process
+	// runs, exactly; and, when a key is about to get its first recovery point, the scope's keys that have one, in all processes, given-up
+	// ones too, which those that begin at the same moment may exceed by their number. Beyond it a new operation is
+	// told [ErrTooManyPending], and nothing of it takes effect. Replays, keys that are pending already, and with them the completer,
+	// are never turned away. Requests without a key are not counted.
+	//
+	// Choose it below the size of the store's pool, since each running operation may hold a connection: a quarter of it leaves room for
+	// other tenants. With recovery points it costs one round trip for each new key. Default: 0, no limit.
+	MaxPendingPerScope int
 	// Reruns is how often the handler is run again, with the same request, when the database ended its transaction
 	// because of another one (serialization failure, deadlock). Default: 0, the client gets [ErrTransactionConflict] and
 	// retries itself.
@@ -33,6 +51,12 @@ type Config struct {
 	Lease time.Duration
 	// Codec stores the results of steps. Default: encoding/json.
 	Codec Codec
+	// Sealer seals what is stored of requests, responses and the results of steps. The store then holds of an error nothing but its
+	// code. What does not open is answered with [ErrRecordUnreadable], and not run again. Default: nothing is sealed.
+	Sealer Sealer
+	// Sealing says what to do about records that are not sealed, while a service that is in use begins to seal or ends it.
+	// Default: [SealedOnly].
+	Sealing Sealing
 	// ReapInterval is the time between two passes of [Engine.Maintain]. Default: 1 minute.
 	ReapInterval time.Duration
 	// ReapBatch is how many records one statement of the reaper deletes. Default: 1000.
@@ -66,6 +90,9 @@ func (c Config) withDefaults() (Config, error) {
 		def   int
 	}{
 		{"MaxResponseBytes", &c.MaxResponseBytes, 1 << 20},
+		{"MaxResponseHeaderBytes", &c.MaxResponseHeaderBytes, 16 << 10},
+		{"MaxWaiters", &c.MaxWaiters, 1 << 14},
+		{"MaxPendingPerScope", &c.MaxPendingPerScope, 0},
 		{"Reruns", &c.Reruns, 0},
 		{"ReapBatch", &c.ReapBatch, 1000},
 	} {
@@ -76,6 +103,7 @@ func (c Config) withDefaults() (Config, error) {
 			wrong = append(wrong, fmt.Errorf("idempotency: Config.%s is %d: give a positive number, or 0 for the default", setting.name, *setting.value))
 		}
 	}
+	wrong = append(wrong, checkSealing(c))
 	if c.Policy == nil {
 		c.Policy = DefaultPolicy
 	}

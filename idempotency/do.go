@@ -38,7 +38,10 @@ func Do[T any](ctx context.Context, engine *Engine, request Request, fn func(ctx
 	if !result.Replayed {
 		return fresh, nil
 	}
-	if result.Response.Status != 0 {
+	if status := result.Response.Status; status != 0 {
+		if status != http.StatusUnprocessableEntity {
+			return none, ErrRecordUnreadable.Because(fmt.Errorf("idempotency: the stored status is %d, which Do does not store", status))
+		}
 		refusal := &Refusal{}
 		if err := json.Unmarshal(result.Response.Body, refusal); err != nil {
 			return none, ErrRecordUnreadable.Because(err)

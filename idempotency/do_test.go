@@ -85,3 +85,14 @@ func TestMaintainReapsUntilItsContextEndsAndReports(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, n)
 }
+
+func TestDoTakesNoOtherResponseForItsOwn(t *testing.T) {
+	t.Parallel()
+	engine := engineOn(t, memory(t), idempotency.Config{})
+	_, err := engine.Run(t.Context(), request, func(context.Context) (idempotency.Response, error) {
+		return idempotency.Response{Status: 201, Body: []byte(`{}`)}, nil // which is not "no"
+	})
+	require.NoError(t, err)
+	_, err = idempotency.Do(t.Context(), engine, request, func(context.Context) (int, error) { return 1, nil })
+	require.ErrorIs(t, err, idempotency.ErrRecordUnreadable)
+}

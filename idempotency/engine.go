@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +14,8 @@ type Engine struct {
 	config  Config
 	flights flights
 	recent  *recent
+	waiters atomic.Int64 // requests that wait for another one
+	scopes  scopes
 }
 
 // New returns an Engine over store. It opens no connection and starts no goroutine.
@@ -25,7 +27,10 @@ func New(store Store, config Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{store: store, config: config, flights: flights{byKey: map[Key]*flight{}}, recent: newRecent()}, nil
+	return &Engine{
+		store: store, config: config, recent: newRecent(),
+		flights: flights{byKey: map[Key]*flight{}}, scopes: scopes{running: map[string]int{}},
+	}, nil
 }
 
 // MaxResponseBytes returns the largest body that a response may have.
@@ -117,8 +122,11 @@ func discard(context.Context, Event) {}
 // failed reports err as an event, once, and returns it as the client shall get it.
 func (c *call) failed(ctx context.Context, err error) error {
 	kind := Failed
-	if errors.Is(err, ErrInProgress) {
+	switch {
+	case errors.Is(err, ErrInProgress):
 		kind = Conflicted
+	case errors.Is(err, ErrTooManyPending):
+		kind = Limited
 	}
 	e := AsError(err)
 	c.observe(ctx, kind, e.Code.Status(), e)
@@ -144,14 +152,30 @@ func (c *call) lead(ctx context.Context, f *flight) (result Result, err error) {
 	if err := c.resumable(ctx, attempt); err != nil {
 		return Result{}, err
 	}
+	if c.config.MaxPendingPerScope > 0 {
+		if err := c.admit(ctx, attempt); err != nil {
+			shared = err
+			return Result{}, c.failed(ctx, err)
+		}
+		defer c.scopes.leave(c.request.Key.Scope)
+	}
 	c.flights.takeOff(f)
 	result, stored, err = c.execute(ctx, attempt)
+	if errors.Is(err, ErrTooManyPending) {
+		shared = err
+	}
 	return result, err
 }
 
 // follow learns from the leader's flight. again says that it ended without an answer, so that somebody else must lead.
 func (c *call) follow(ctx context.Context, f *flight) (result Result, err error, again bool) {
 	var patience <-chan time.Time
+	waiting := false
+	defer func() {
+		if waiting {
+			c.unwait()
+		}
+	}()
 	for {
 		now := c.flights.look(f)
 		switch {
@@ -173,6 +197,12 @@ func (c *call) follow(ctx context.Context, f *flight) (result Result, err error,
 			defer timer.Stop()
 			patience = timer.C
 		}
+		if !waiting {
+			if err := c.wait(); err != nil {
+				return Result{}, c.failed(ctx, err), false
+			}
+			waiting = true
+		}
 		select {
 		case <-now.changed:
 		case <-patience:
@@ -183,32 +213,18 @@ func (c *call) follow(ctx context.Context, f *flight) (result Result, err error,
 	}
 }
 
-// left returns how long the request may still wait for another attempt.
-func (c *call) left() time.Duration { return c.config.Wait - time.Since(c.started) }
-
-// claim asks the store for the key, again and again while another process works on it and the request may wait. No
-// connection is held between two asks.
+// claim asks the store for the key, and goes on asking while another process works on it and the request may wait.
 func (c *call) claim(ctx context.Context) (Attempt, *Record, error) {
 	if c.recent.has(c.request.Key) {
-		if record, err := c.store.Lookup(ctx, c.request.Key); record != nil || err != nil {
+		if record, err := c.lookUp(ctx, c.request.Key); record != nil || err != nil {
 			return nil, record, err
 		}
 	}
-	for pause := 2 * time.Millisecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
-		attempt, record, err := c.store.Claim(ctx, c.request.Key)
-		left := c.left()
-		if !errors.Is(err, ErrInProgress) || left <= 0 {
-			return attempt, record, err
-		}
-		// Half of the pause is drawn, so that waiting processes do not ask in step.
-		timer := time.NewTimer(min(left, pause/2+rand.N(pause)))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, nil, ErrInProgress.Because(context.Cause(ctx))
-		}
+	attempt, record, err := c.claimIn(ctx, c.request.Key)
+	if errors.Is(err, ErrInProgress) && c.left() > 0 {
+		return c.poll(ctx)
 	}
+	return attempt, record, err
 }
 
 // replay answers with a stored record, if it belongs to this request.
@@ -283,7 +299,7 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 		return Result{}, nil, c.failed(detached, errors.Join(err, attempt.Release(detached)))
 	}
 	response, err := c.handler(attempt.Context(run))
-	if err == nil && len(response.Body) > c.config.MaxResponseBytes {
+	if err == nil && (len(response.Body) > c.config.MaxResponseBytes || len(response.Header) > c.config.MaxResponseHeaderBytes) {
 		err = ErrResponseTooLarge
 	}
 	outcome := c.config.Policy(response, err)
@@ -304,7 +320,7 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 	}
 	switch outcome {
 	case Complete, Refuse:
-		return c.settle(detached, attempt, outcome, response, err)
+		return c.settle(detached, attempt, chain, outcome, response, err)
 	case Release:
 		return c.release(detached, attempt, chain, response, err)
 	}
@@ -323,25 +339,34 @@ func (c *call) giveUp(ctx context.Context, attempt Attempt, chain *chain, cause 
 }
 
 // settle stores the response, with the handler's writes or without them.
-func (c *call) settle(ctx context.Context, attempt Attempt, outcome Outcome, response Response, handlerErr error) (Result, *Record, error) {
-	var record *Record
+func (c *call) settle(ctx context.Context, attempt Attempt, chain *chain, outcome Outcome, response Response, handlerErr error) (Result, *Record, error) {
+	var record, stored *Record // as the handler made it, and as the store gets it: sealed once, for the store compares it with what it reads back
 	if !c.keyless {
 		record = &Record{Fingerprint: c.request.Fingerprint, Response: response}
+		var err error
+		if stored, err = c.sealRecord(c.request.Key, record); err != nil {
+			_ = c.giveUp(ctx, attempt, chain, err, 0)
+			return Result{}, nil, c.failed(ctx, err)
+		}
 	}
 	kind, end := Completed, attempt.Complete
 	if outcome == Refuse {
 		kind, end = Refused, attempt.Refuse
 	}
-	settled, err := end(ctx, record, c.config.Retention)
+	settled, err := end(ctx, stored, c.config.Retention)
 	if settled.ReadBack {
 		c.observe(ctx, UnknownResolved, response.Status, err)
 	}
 	if err != nil {
 		return Result{}, nil, c.failed(ctx, err)
 	}
-	if settled.Record != record {
-		result, err := c.replay(ctx, settled.Record)
-		return result, settled.Record, err
+	if settled.Record != stored {
+		other, err := c.openRecord(c.request.Key, settled.Record)
+		if err != nil {
+			return Result{}, nil, c.failed(ctx, err)
+		}
+		result, err := c.replay(ctx, other)
+		return result, other, err
 	}
 	if !c.keyless {
 		c.recent.add(c.request.Key)

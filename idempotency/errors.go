@@ -31,6 +31,7 @@ const (
 	CodeLeaseLost           Code = "lease-lost"
 	CodeStepsChanged        Code = "steps-changed"
 	CodeStepMisuse          Code = "step-misuse"
+	CodeTooManyPending      Code = "too-many-pending"
 	CodeInternal            Code = "internal"
 )
 
@@ -90,6 +91,8 @@ var meanings = map[Code]meaning{
 		"The operation was begun by another version of this service, and this one cannot finish it. Nothing of it is lost; send it again later with the same key.", true, Reuse, 10 * time.Second},
 	CodeStepMisuse: {http.StatusInternalServerError, "Internal error",
 		"The operation could not be carried on. What it has done so far is kept and not repeated under this key.", false, Reuse, 0},
+	CodeTooManyPending: {http.StatusTooManyRequests, "Too many unfinished operations",
+		"The account has too many unfinished operations. This one did not take effect; send it again later with the same key.", true, Reuse, time.Second},
 	CodeInternal: {http.StatusInternalServerError, "Internal error",
 		"The operation failed and was rolled back.", false, Reuse, 0},
 }
@@ -147,6 +150,7 @@ var (
 	ErrLeaseLost           = sentinel(CodeLeaseLost)
 	ErrStepsChanged        = sentinel(CodeStepsChanged)
 	ErrStepMisuse          = sentinel(CodeStepMisuse)
+	ErrTooManyPending      = sentinel(CodeTooManyPending)
 	ErrInternal            = sentinel(CodeInternal)
 )
 

@@ -42,6 +42,7 @@ func TestWhatEachCodeMeansForAClient(t *testing.T) {
 		{idempotency.ErrLeaseLost, "lease-lost", 409, true, reuse, time.Second},
 		{idempotency.ErrStepsChanged, "steps-changed", 503, true, reuse, 10 * time.Second},
 		{idempotency.ErrStepMisuse, "step-misuse", 500, false, reuse, 0},
+		{idempotency.ErrTooManyPending, "too-many-pending", 429, true, reuse, time.Second},
 		{idempotency.ErrInternal, "internal", 500, false, reuse, 0},
 	}
 	require.Len(t, cases, len(idempotency.Codes()))

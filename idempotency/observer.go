@@ -17,6 +17,8 @@ const (
 	Replayed EventKind = "replayed"
 	// Conflicted: another attempt at the key is at work, and the request was turned away.
 	Conflicted EventKind = "conflicted"
+	// Limited: the scope has as many unfinished operations as Config.MaxPendingPerScope allows, and the request was turned away.
+	Limited EventKind = "limited"
 	// Reused: the key was used with another request.
 	Reused EventKind = "reused"
 	// Completed: the handler's writes and its response are committed.
@@ -63,7 +65,7 @@ func LogObserver(logger *slog.Logger) Observer {
 		switch event.Kind {
 		case Failed, Stuck:
 			level = slog.LevelError
-		case UnknownResolved, Reused:
+		case UnknownResolved, Reused, Limited:
 			level = slog.LevelWarn
 		case Reaping, Resumed:
 			level = slog.LevelInfo

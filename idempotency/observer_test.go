@@ -23,7 +23,7 @@ func TestTheLogSaysWhatHappenedAtItsLevel(t *testing.T) {
 	for kind, level := range map[idempotency.EventKind]string{
 		idempotency.Claimed: "DEBUG", idempotency.Replayed: "DEBUG", idempotency.Conflicted: "DEBUG", idempotency.Completed: "DEBUG",
 		idempotency.Refused: "DEBUG", idempotency.Released: "DEBUG", idempotency.Reaping: "INFO", idempotency.Reused: "WARN",
-		idempotency.UnknownResolved: "WARN", idempotency.Failed: "ERROR",
+		idempotency.UnknownResolved: "WARN", idempotency.Limited: "WARN", idempotency.Failed: "ERROR",
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()

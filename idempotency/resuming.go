@@ -62,6 +62,9 @@ func (c *call) resumable(ctx context.Context, attempt Attempt) error {
 		return nil
 	}
 	_ = attempt.Release(context.WithoutCancel(ctx))
+	if _, err := c.openSteps(c.request.Key, progress); err != nil { // the fingerprint is not to be believed either
+		return c.failed(ctx, err)
+	}
 	c.observe(ctx, Reused, ErrKeyReused.Code.Status(), nil)
 	return ErrKeyReused
 }

@@ -259,6 +259,18 @@ func appendSteps(b []byte, steps []step) []byte {
 
 var errSteps = errors.New("idempotency: the stored list of steps is damaged, or of a newer version of this library")
 
+// whole checks that a list ends where the row says that it does. Steps that were cut off its end would be run again.
+func whole(steps []step, doubt, recoveryPoint string) error {
+	last := ""
+	if len(steps) > 0 {
+		last = steps[len(steps)-1].name
+	}
+	if last != recoveryPoint || last == "" && doubt == "" {
+		return errSteps
+	}
+	return nil
+}
+
 // parseSteps reads a list strictly. None is stored until the first step is done.
 func parseSteps(b []byte) ([]step, error) {
 	if len(b) == 0 {

@@ -80,7 +80,7 @@ type Attempt interface {
 //
 // Complete, Refuse and Release work with and without such a row. Complete and Refuse turn it into the completed record, by the
 // same comparison, and forget steps and request; if they fail for another reason than [ErrOutcomeUnknown], the lease ends and the
-// reason is kept; with [ErrTransactionEnded], Completions is [Held] from then on. Release rolls
+// reason is kept, in words that hold no data; with [ErrTransactionEnded], Completions is [Held] from then on. Release rolls
 // back and leaves the row as it is.
 //
 // The store's clock measures leases. None of the methods is called after one of those that end an attempt, and all but Renew are
@@ -120,10 +120,12 @@ type Chain interface {
 // Progress is what a store keeps of a pending key.
 type Progress struct {
 	Fingerprint Fingerprint
-	// RecoveryPoint is the name of the last step that was kept: for people to read. Steps is what counts; the engine wrote it.
+	// RecoveryPoint is the name of the last step that was kept: for people to read. Steps is what counts; the engine wrote it, and
+	// resumes a key only where the two agree.
 	RecoveryPoint string
 	Steps         []byte
-	// Request is what the completer makes the request of. May be nil.
+	// Request is what the completer makes the request of. May be nil. In a store it is sealed, as Steps is, where Config.Sealer is set;
+	// a Resume gets it as it was.
 	Request []byte
 	// Attempt counts the attempts at the key from 1, and Completions those among them that the completer made.
 	Attempt, Completions int

@@ -27,7 +27,7 @@ type hold struct {
 	mine  bool                  // it is this attempt's own
 }
 
-var _ idempotency.Chain = (*attempt)(nil)
+var _ idempotency.PendingCounter = (*attempt)(nil)
 
 // takeOver starts an attempt at a pending key whose lease is over. It is not refused in a full store: its end makes room.
 func (s *Store) takeOver(key idempotency.Key, row *pending) (idempotency.Attempt, *idempotency.Record, error) {
@@ -48,6 +48,7 @@ func (s *Store) put(key idempotency.Key, progress idempotency.Progress, owner ui
 	}
 	s.forget(key)
 	s.pending[key] = row
+	s.scopes[key.Scope]++
 	s.bytes += row.size(key)
 }
 
@@ -56,6 +57,9 @@ func (s *Store) forget(key idempotency.Key) {
 	if row := s.pending[key]; row != nil {
 		s.bytes -= row.size(key)
 		delete(s.pending, key)
+		if s.scopes[key.Scope]--; s.scopes[key.Scope] == 0 {
+			delete(s.scopes, key.Scope)
+		}
 	}
 }
 

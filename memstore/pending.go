@@ -53,3 +53,10 @@ func pause(due idempotency.Due, n int) time.Duration {
 	}
 	return wait
 }
+
+// CountPending returns how many keys of the attempt's scope are pending.
+func (a *attempt) CountPending(_ context.Context, limit int) (int, error) {
+	a.store.mu.Lock()
+	defer a.store.mu.Unlock()
+	return min(a.store.scopes[a.key.Scope], limit), nil
+}

@@ -32,6 +32,7 @@ type Store struct {
 	mu      sync.Mutex
 	working map[idempotency.Key]*attempt
 	pending map[idempotency.Key]*pending
+	scopes  map[string]int // how many of them are pending
 	kept    map[idempotency.Key]*kept
 	expiry  expiry
 	bytes   int
@@ -66,6 +67,7 @@ func New(config Config) (*Store, error) {
 		config:  config,
 		working: map[idempotency.Key]*attempt{},
 		pending: map[idempotency.Key]*pending{},
+		scopes:  map[string]int{},
 		kept:    map[idempotency.Key]*kept{},
 	}, nil
 }

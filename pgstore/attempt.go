@@ -235,7 +235,7 @@ func (a *attempt) unusable(ctx context.Context) error {
 	conn := a.conn.Conn()
 	switch {
 	case a.guard.stray.Load():
-		return idempotency.ErrTransactionAborted.Because(errors.New("pgstore: a goroutine of the handler was using the transaction when the handler returned: " +
+		return idempotency.ErrTransactionAborted.Because(cause("pgstore: a goroutine of the handler was using the transaction when the handler returned: " +
 			"wait for the goroutines that it starts"))
 	case a.guard.ended.Load():
 		if a.status() != 'I' && !conn.IsClosed() {
@@ -243,9 +243,9 @@ func (a *attempt) unusable(ctx context.Context) error {
 		}
 		return errEnded
 	case conn.IsClosed():
-		return idempotency.ErrStoreUnavailable.Because(errors.New("pgstore: the connection was lost while the handler ran"))
+		return idempotency.ErrStoreUnavailable.Because(cause("pgstore: the connection was lost while the handler ran"))
 	case conn.PgConn().IsBusy(): // the pool closes such a connection, which rolls back
-		return idempotency.ErrTransactionAborted.Because(errors.New("pgstore: the handler left a result open: close its rows or batch results before returning"))
+		return idempotency.ErrTransactionAborted.Because(cause("pgstore: the handler left a result open: close its rows or batch results before returning"))
 	case a.status() == 'I':
 		return errEnded
 	case a.status() == 'E':
@@ -310,14 +310,14 @@ func (a *attempt) queueDeleteExpired(batch *pgx.Batch) {
 
 var (
 	errOver  = idempotency.ErrInternal.Because(errors.New("pgstore: the attempt is over: Complete, Refuse and Release may be called once, all together"))
-	errEnded = idempotency.ErrTransactionEnded.Because(errors.New("pgstore: the handler ended the transaction by SQL of its own (COMMIT or ROLLBACK): " +
+	errEnded = idempotency.ErrTransactionEnded.Because(cause("pgstore: the handler ended the transaction by SQL of its own (COMMIT or ROLLBACK): " +
 		"leave that to the library, and look into what this request has written"))
-	errFailedStatement = idempotency.ErrTransactionAborted.Because(errors.New("pgstore: a statement failed, which aborted the transaction, and the handler reported success: " +
+	errFailedStatement = idempotency.ErrTransactionAborted.Because(cause("pgstore: a statement failed, which aborted the transaction, and the handler reported success: " +
 		"return the error, or run what may fail inside tx.Begin (a savepoint)"))
 )
 
 // errMoved is what comes of a search_path that the handler has changed.
-var errMoved = idempotency.ErrTransactionAborted.Because(errors.New("pgstore: the handler changed the search_path, so that another table was meant in the end: " +
+var errMoved = idempotency.ErrTransactionAborted.Because(cause("pgstore: the handler changed the search_path, so that another table was meant in the end: " +
 	"name the table's schema in pgstore.Config.Schema"))
 
 // canceled is a context that ends a Close at once.

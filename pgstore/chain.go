@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,9 +30,13 @@ type pendingRow struct {
 // kept reports whether there is a row.
 func (r *pendingRow) kept() bool { return r.found != nil || r.owned }
 
+const ownerBytes = 16
+
+var _ [33]byte = idempotency.Fingerprint{} // the number in wholeSQL
+
 // propose returns a token that nobody else can come by.
 func (r *pendingRow) propose() []byte {
-	r.next = make([]byte, 16)
+	r.next = make([]byte, ownerBytes)
 	_, _ = rand.Read(r.next) // it never fails
 	return r.next
 }
@@ -51,8 +57,9 @@ func (s *Store) claimPending(ctx context.Context, a *attempt, locked bool) (*att
 		&fingerprint, &p.RecoveryPoint, &p.Steps, &p.Request, &a.row.owner, &p.Attempt, &p.Completions, &p.LastError, &live)
 	if err == nil {
 		p.Fingerprint, err = idempotency.ParseFingerprint(fingerprint)
-		if err == nil && a.row.owner == nil {
-			err = errors.New("pgstore: the row is pending and has no owner")
+		if err == nil && (len(a.row.owner) != ownerBytes || p.Attempt < 0 || p.Attempt == math.MaxInt32 || p.Completions < 0) { // see wholeSQL
+			err = fmt.Errorf("pgstore: the row is pending, its owner has %d bytes, and it counts %d attempts, %d of them the completer's",
+				len(a.row.owner), p.Attempt, p.Completions)
 		}
 		if err != nil {
 			err = idempotency.ErrRecordUnreadable.Because(err)

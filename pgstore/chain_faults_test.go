@@ -19,7 +19,7 @@ import (
 )
 
 // proxied returns an engine on the world's schema, whose connections go through a proxy.
-func (w *world) proxied(level pgx.TxIsoLevel) (*wireproxy.Proxy, *idempotency.Engine) {
+func (w *world) proxied(level pgx.TxIsoLevel, change ...func(*idempotency.Config, *pgstore.Config, *pgxpool.Config)) (*wireproxy.Proxy, *idempotency.Engine) {
 	t := w.t
 	proxy, err := wireproxy.Listen(pgtest.SchemaURL(t, w.schema), wireproxy.Config{})
 	require.NoError(t, err)
@@ -29,12 +29,16 @@ func (w *world) proxied(level pgx.TxIsoLevel) (*wireproxy.Proxy, *idempotency.En
 	config, err := pgxpool.ParseConfig(url)
 	require.NoError(t, err)
 	config.ConnConfig.RuntimeParams["search_path"] = w.schema + ", pg_catalog"
+	engineConfig, storeConfig := idempotency.Config{}, pgstore.Config{Schema: w.schema, Isolation: level}
+	for _, f := range change {
+		f(&engineConfig, &storeConfig, config)
+	}
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: w.schema, Isolation: level})
+	store, err := pgstore.NewWithConfig(pool, storeConfig)
 	require.NoError(t, err)
-	engine, err := idempotency.New(store, idempotency.Config{})
+	engine, err := idempotency.New(store, engineConfig)
 	require.NoError(t, err)
 	return proxy, engine
 }

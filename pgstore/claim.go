@@ -73,6 +73,13 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key, level pgx.Tx
 		return nil, nil, errStandby
 	case found.present && found.state == pendingState:
 		return s.claimPending(ctx, a, locked)
+	case found.present && !found.expired && found.synchronous:
+		a.abandon()
+		if err := s.confirm(ctx); err != nil {
+			return nil, nil, err
+		}
+		record, err := found.record()
+		return nil, record, err
 	case found.present && !found.expired:
 		// The client has its answer by this round trip; the transaction, which wrote nothing, ends behind its back.
 		go a.abandon()
@@ -112,7 +119,7 @@ func (s *Store) Begin(ctx context.Context) (idempotency.Attempt, error) {
 	})
 }
 
-// Lookup reads the key, in one round trip and without a transaction.
+// Lookup reads the key, in one round trip and without a transaction. With a synchronous standby it is two.
 func (s *Store) Lookup(ctx context.Context, key idempotency.Key) (*idempotency.Record, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -124,13 +131,19 @@ func (s *Store) lookupOnce(ctx context.Context, key idempotency.Key) (*idempoten
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Release()
 	var found row
-	if err := found.scan(conn.QueryRow(ctx, s.sql.read, key.Scope, key.Value)); err != nil {
+	err = found.scan(conn.QueryRow(ctx, s.sql.read, key.Scope, key.Value))
+	conn.Release()
+	if err != nil {
 		return nil, err
 	}
 	if !found.present || found.expired || found.state == pendingState {
 		return nil, nil
+	}
+	if found.synchronous {
+		if err := s.confirm(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return found.record()
 }
@@ -148,10 +161,11 @@ type row struct {
 	fingerprint      []byte
 	status           *int
 	headers, body    []byte
+	synchronous      bool // commits wait for a standby
 }
 
 func (r *row) scan(from pgx.Row) error {
-	err := from.Scan(&r.state, &r.fingerprint, &r.status, &r.headers, &r.body, &r.expired)
+	err := from.Scan(&r.state, &r.fingerprint, &r.status, &r.headers, &r.body, &r.expired, &r.synchronous)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
@@ -166,6 +180,9 @@ func (r *row) record() (*idempotency.Record, error) {
 			"the row's state is %q: it was written by a version of this library that this one does not know", r.state))
 	}
 	fingerprint, err := idempotency.ParseFingerprint(r.fingerprint)
+	if err == nil && (r.headers == nil || r.body == nil) { // no headers and no body are empty, not NULL
+		err = errors.New("pgstore: the row is completed and has no headers, or no body")
+	}
 	if err != nil {
 		return nil, idempotency.ErrRecordUnreadable.Because(err)
 	}

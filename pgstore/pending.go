@@ -2,15 +2,20 @@ package pgstore
 
 import (
 	"context"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/onlyonce/onlyonce/idempotency"
 )
 
-var _ idempotency.Recoverer = (*Store)(nil)
+var (
+	_ idempotency.Recoverer      = (*Store)(nil)
+	_ idempotency.PendingCounter = (*attempt)(nil)
+)
 
-// Pending lists the pending keys that the completer may resume, and counts those that it has given up, in one round trip.
+// Pending lists the pending keys that the completer may resume, and counts those that it has given up, in one round trip. A row that
+// is damaged is not listed, since nobody can resume it, and counted as given up.
 func (s *Store) Pending(ctx context.Context, due idempotency.Due) (idempotency.PendingKeys, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -20,6 +25,7 @@ func (s *Store) Pending(ctx context.Context, due idempotency.Due) (idempotency.P
 	}
 	defer conn.Release()
 	batch := &pgx.Batch{}
+	due.MaxCompletions = min(due.MaxCompletions, math.MaxInt32) // of Held, to which nobody comes
 	batch.Queue(s.sql.pending, due.MaxCompletions, due.Backoff.Seconds(), due.MaxBackoff.Seconds(), due.Limit)
 	batch.Queue(s.sql.stuck, due.MaxCompletions)
 	results := conn.SendBatch(ctx, batch)
@@ -35,7 +41,7 @@ func (s *Store) Pending(ctx context.Context, due idempotency.Due) (idempotency.P
 		next := p
 		var err error
 		if next.Fingerprint, err = idempotency.ParseFingerprint(fingerprint); err != nil {
-			return nil // damaged: its own claim will say so
+			return err // it has the length of one
 		}
 		found.Keys = append(found.Keys, next)
 		return nil
@@ -47,4 +53,19 @@ func (s *Store) Pending(ctx context.Context, due idempotency.Due) (idempotency.P
 		return idempotency.PendingKeys{}, refusedBy(err)
 	}
 	return found, nil
+}
+
+// CountPending asks on the connection that the attempt has: one that waited for a second would starve the pool.
+func (a *attempt) CountPending(ctx context.Context, limit int) (n int, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over || a.phase == nil {
+		return 0, errOver
+	}
+	ctx, cancel := a.store.bounded(ctx)
+	defer cancel()
+	if err := a.conn.QueryRow(ctx, a.store.sql.countPending, a.key.Scope, limit).Scan(&n); err != nil {
+		return 0, refusedBy(err)
+	}
+	return n, nil
 }

@@ -45,6 +45,9 @@ func NewPool(ctx context.Context, url string, config PoolConfig) (*pgxpool.Pool,
 // Configure sets on pool what makes the lock of a dead owner vanish soon, and what lets the store notice a commit that no
 // standby confirmed. It keeps parameters and hooks that are set already. Call it once, before pgxpool.NewWithConfig.
 //
+// Where the URL has no connect_timeout, each of its hosts is given 3 seconds. Without a bound, a host that vanished
+// without a word keeps the pool for minutes from the next one, to which the database has failed over.
+//
 // A pool that was not configured is as safe, but a key whose owner was stopped stays in progress until the owner goes on, and
 // a cancelled wait for a synchronous standby is taken for success.
 func Configure(pool *pgxpool.Config, config PoolConfig) error {
@@ -59,6 +62,9 @@ func Configure(pool *pgxpool.Config, config PoolConfig) error {
 	}
 	conn := pool.ConnConfig
 	conn.OnNotice = noticeCommit(conn.OnNotice)
+	if conn.ConnectTimeout == 0 {
+		conn.ConnectTimeout = 3 * time.Second
+	}
 	if config.BehindPooler {
 		conn.DefaultQueryExecMode = pgx.QueryExecModeExec
 		return nil

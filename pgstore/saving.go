@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -181,6 +180,11 @@ func (a *attempt) readBackChain(ctx context.Context, record *idempotency.Record,
 	}
 	if now.present && now.state == completedState {
 		found, err := now.record()
+		if err == nil {
+			bounded, cancel := a.store.bounded(context.WithoutCancel(ctx))
+			defer cancel()
+			err = a.store.confirm(bounded)
+		}
 		if err != nil {
 			return idempotency.Settled{ReadBack: true}, err
 		}
@@ -238,8 +242,7 @@ func (a *attempt) settled(ctx context.Context, settled idempotency.Settled, err 
 	defer cancel()
 	if conn, acquired := a.store.acquire(ctx); acquired == nil {
 		defer conn.Release()
-		why := strings.ReplaceAll(strings.ToValidUTF8(err.Error(), "?"), "\x00", "?")
-		_, _ = conn.Exec(ctx, a.store.sql.endLease, a.key.Scope, a.key.Value, a.row.owner, why, errors.Is(err, idempotency.ErrTransactionEnded)) // if not, it ends by itself
+		_, _ = conn.Exec(ctx, a.store.sql.endLease, a.key.Scope, a.key.Value, a.row.owner, reason(err), errors.Is(err, idempotency.ErrTransactionEnded)) // if not, it ends by itself
 	}
 	return settled, err
 }

@@ -16,9 +16,14 @@ const (
 	// the past.
 	lockSQL = `SELECT pg_try_advisory_xact_lock($1), now(), {literal}::regclass::oid, pg_is_in_recovery()`
 
-	// readSQL takes statement_timestamp(): the time of this statement by the database's clock, not of the transaction.
-	readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= statement_timestamp(), false)
+	// readSQL takes statement_timestamp(): the time of this statement by the database's clock, not of the transaction. The last
+	// column is whether commits wait for a standby: then what is there need not be confirmed yet.
+	readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= statement_timestamp(), false),
+	current_setting('synchronous_standby_names') <> ''
 FROM {table} WHERE scope = $1 AND key = $2`
+
+	// confirmSQL writes something small into the log, so that its commit waits for the standby like any other.
+	confirmSQL = `SELECT CASE WHEN current_setting('synchronous_standby_names') <> '' THEN pg_logical_emit_message(true, 'onlyonce', '') END`
 
 	// deleteExpiredSQL makes room for the record that follows it in the batch. It names the expiry again, so that
 	// whatever stands there now is deleted only if it is over.
@@ -46,7 +51,7 @@ ON CONFLICT (scope, key) DO NOTHING`
 	sameSQL = `SELECT 1 / (now() = $1::timestamptz)::int`
 
 	// chainSQL reads the rest of a row that is pending; readSQL leaves it out, so that nobody else pays for it.
-	chainSQL = `SELECT fingerprint, coalesce(recovery_point, ''), steps, request, owner, attempt, coalesce(completions, 0), coalesce(last_error, ''),
+	chainSQL = `SELECT fingerprint, coalesce(recovery_point, ''), steps, request, owner, coalesce(attempt, -1), coalesce(completions, 0), coalesce(last_error, ''),
 	coalesce(leased_until > statement_timestamp(), false)
 FROM {table} WHERE scope = $1 AND key = $2 AND state = 'pending'`
 
@@ -104,15 +109,25 @@ RETURNING 1) SELECT 1 / count(*) FROM saved`
 WHERE scope = $1 AND key = $2 AND state = 'pending' AND owner = $7
 RETURNING 1) SELECT 1 / count(*) FROM saved`
 
-	// pendingSQL lists what the completer may resume. The index is on created_at: what waits longest comes first.
+	// wholeSQL is true of a pending row that a claim can read (see claimPending). One that is damaged is claimed in vain each time,
+	// and must not take the place of another in the completer's batch.
+	wholeSQL = `(octet_length(fingerprint) = 33 AND octet_length(owner) = 16 AND attempt BETWEEN 0 AND 2147483646 AND coalesce(completions, 0) >= 0)`
+
+	// pendingSQL lists what the completer may resume. The index is on created_at: what waits longest comes first. Nothing that may stand
+	// in a row makes it fail: a time or a power out of range would, for all of them. So the lease is compared, and nothing added to it.
 	pendingSQL = `SELECT scope, key, fingerprint, coalesce(recovery_point, ''), steps, request, attempt, coalesce(completions, 0), coalesce(last_error, '')
-FROM {table} WHERE state = 'pending' AND coalesce(completions, 0) < $1
-AND leased_until + CASE WHEN coalesce(completions, 0) = 0 THEN 0
-	ELSE least($3::float8, $2::float8 * 2 ^ least(completions - 1, 60)) END * interval '1 second' <= statement_timestamp()
+FROM {table} WHERE state = 'pending' AND {whole} AND coalesce(completions, 0) < $1
+AND coalesce(leased_until, '-infinity') <= statement_timestamp() - CASE WHEN coalesce(completions, 0) <= 0 THEN 0
+	ELSE least($3::float8, $2::float8 * 2 ^ least(completions - 1, 60)) END * interval '1 second'
 ORDER BY created_at LIMIT $4`
 
-	// stuckSQL counts what the completer has given up.
-	stuckSQL = `SELECT count(*) FROM {table} WHERE state = 'pending' AND coalesce(completions, 0) >= $1 AND leased_until <= statement_timestamp()`
+	// stuckSQL counts what the completer has given up, and what is damaged.
+	stuckSQL = `SELECT count(*) FROM {table} WHERE state = 'pending' AND (coalesce(completions, 0) >= $1 OR {whole} IS NOT TRUE)
+AND coalesce(leased_until, '-infinity') <= statement_timestamp()`
+
+	// countPendingSQL counts no further than $2. idempotency_keys_pending_scope is on the scope, of pending keys alone: a scope's
+	// completed keys are not looked at, nor other scopes' keys.
+	countPendingSQL = `SELECT count(*) FROM (SELECT FROM {table} WHERE state = 'pending' AND scope = $1 LIMIT $2) counted`
 
 	// writtenSQL tells whether the transaction has written anything: only then it has a number.
 	writtenSQL = `SELECT pg_current_xact_id_if_assigned() IS NOT NULL`
@@ -137,6 +152,7 @@ ORDER BY created_at LIMIT $4`
 type statements struct {
 	lock, read, deleteExpired, complete, refuse, reap, check                                               string
 	chain, look, beginChain, save, put, yield, renew, endLease, completeChain, refuseChain, pending, stuck string
+	countPending                                                                                           string
 	// table is the quoted name; namespace sets its locks apart from those of other tables.
 	table, namespace string
 }
@@ -148,9 +164,9 @@ func newStatements(schema string) statements {
 	if schema != "" {
 		name = pgx.Identifier{schema, table}
 	}
-	// A string in SQL, whatever standard_conforming_strings says.
-	literal := `E'` + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(name.Sanitize()) + `'`
-	in := strings.NewReplacer("{table}", name.Sanitize(), "{literal}", literal)
+	// A string in SQL, whatever standard_conforming_strings and backslash_quote say.
+	literal := `E'` + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(name.Sanitize()) + `'`
+	in := strings.NewReplacer("{table}", name.Sanitize(), "{literal}", literal, "{whole}", wholeSQL)
 	return statements{
 		lock:          in.Replace(lockSQL),
 		read:          in.Replace(readSQL),
@@ -171,6 +187,7 @@ func newStatements(schema string) statements {
 		refuseChain:   in.Replace(refuseChainSQL),
 		pending:       in.Replace(pendingSQL),
 		stuck:         in.Replace(stuckSQL),
+		countPending:  in.Replace(countPendingSQL),
 		table:         name.Sanitize(),
 		namespace:     schema,
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -16,7 +18,8 @@ import (
 type Config struct {
 	// Schema is where the table idempotency_keys is. Default: the search_path decides. Name it where one database has
 	// several such tables: advisory locks belong to the database, and without a name the tables' equal keys turn each
-	// other away. Name it in all processes or in none: the lock of a key is another one with the name than without.
+	// other away. Name it in all processes or in none: the lock of a key is another one with the name than without. It is quoted,
+	// whatever is in it; PostgreSQL takes up to 63 bytes of UTF-8 without NUL, and any other name is an error.
 	Schema string
 	// Isolation is the isolation level of the handler's transaction. Default: READ COMMITTED, whatever the server's own
 	// default is. Under the others a duplicate can run the handler too; the primary key still lets one of them commit.
@@ -56,6 +59,9 @@ func NewWithConfig(pool *pgxpool.Pool, config Config) (*Store, error) {
 	default:
 		return nil, fmt.Errorf("pgstore: Config.Isolation is %q: use pgx.ReadCommitted, pgx.RepeatableRead or pgx.Serializable", config.Isolation)
 	}
+	if err := checkSchema(config.Schema); err != nil {
+		return nil, err
+	}
 	if config.Timeout == 0 {
 		config.Timeout = 5 * time.Second
 	}
@@ -66,6 +72,16 @@ func NewWithConfig(pool *pgxpool.Pool, config Config) (*Store, error) {
 		return nil, errors.New("pgstore: Config.Timeout and Config.ReadBackTimeout must be positive, or 0 for the default")
 	}
 	return &Store{pool: pool, config: config, sql: newStatements(config.Schema)}, nil
+}
+
+// checkSchema refuses a name that the server would take for another one: it cuts a longer one short, without an error, and the lock
+// of a key is made of the name as it stands here.
+func checkSchema(name string) error {
+	const most = 63
+	if len(name) > most || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
+		return fmt.Errorf("pgstore: Config.Schema is %q: a schema's name has up to %d bytes of UTF-8 without NUL", name, most)
+	}
+	return nil
 }
 
 // acquire takes a connection from the pool.

@@ -48,7 +48,7 @@ const retention = time.Hour
 
 // Run runs the suite, each test on a store of its own.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
-	for _, group := range [][]test{claiming, ending, retaining, crashing, racing, chaining, losing, listing} {
+	for _, group := range [][]test{claiming, ending, retaining, crashing, racing, chaining, losing, listing, counting} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) {
 				t.Parallel()

@@ -33,6 +33,7 @@ type rule struct {
 var rules = []rule{
 	{"idempotency", false, "imports the standard library only", isStandard},
 	{"idempotency/storetest", false, "imports the standard library and idempotency only", isStandardOr("idempotency")},
+	{"idempotency/seal", true, "imports the standard library only", isStandard},
 	{"memstore", true, "imports the standard library and idempotency only", isStandardOr("idempotency")},
 	{"migrations", true, "imports embed only", func(imported string) bool { return imported == "embed" }},
 	{"internal/ephemeral", true, "imports the standard library only", isStandard},
@@ -178,6 +179,8 @@ func TestAWrongImportIsFound(t *testing.T) {
 		{"idempotency/a.go", module + "/migrations", "imports the standard library only"},
 		{"idempotency/storetest/a.go", module + "/idempotency", ""},
 		{"idempotency/storetest/a.go", module + "/pgstore", "the standard library and idempotency only"},
+		{"idempotency/seal/a.go", "crypto/aes", ""},
+		{"idempotency/seal/a.go", module + "/idempotency", "the standard library only"},
 		{"memstore/a.go", module + "/idempotency", ""},
 		{"memstore/a.go", "github.com/jackc/pgx/v5", "the standard library and idempotency only"},
 		{"migrations/a.go", "embed", ""},

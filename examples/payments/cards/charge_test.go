@@ -20,8 +20,8 @@ var payment = ledger.CardPayment{ID: "p-1", Amount: 500, Currency: "USD"}
 
 const (
 	noCharge    = `{"charges":[]}`
-	itsCharge   = `{"charges":[{"id":"ch_1","amount":500,"currency":"USD","status":"succeeded","reference":"p-1","idempotency_key":"k-1"}]}`
-	otherAmount = `{"charges":[{"id":"ch_1","amount":501,"currency":"USD","status":"succeeded","reference":"p-1","idempotency_key":"k-1"}]}`
+	itsCharge   = `{"charges":[{"id":"ch_1","amount":500,"currency":"USD","status":"succeeded","reference":"k-1","idempotency_key":"k-1"}]}`
+	otherAmount = `{"charges":[{"id":"ch_1","amount":501,"currency":"USD","status":"succeeded","reference":"k-1","idempotency_key":"k-1"}]}`
 )
 
 func TestWhatAProviderAnswersIsAVerdictOnlyWhereItIsFinal(t *testing.T) {
@@ -38,10 +38,10 @@ func TestWhatAProviderAnswersIsAVerdictOnlyWhereItIsFinal(t *testing.T) {
 		decline string
 		fails   func(error) bool
 	}{
-		"charged":                           {201, charge(500, "USD", "p-1"), "", "ch_1", "", nil},
-		"another amount was charged":        {201, charge(5, "USD", "p-1"), "", "", "", unknown},
-		"another currency was charged":      {201, charge(500, "EUR", "p-1"), "", "", "", unknown},
-		"another payment was charged for":   {201, charge(500, "USD", "p-2"), "", "", "", unknown},
+		"charged":                           {201, charge(500, "USD", "k-1"), "", "ch_1", "", nil},
+		"another amount was charged":        {201, charge(5, "USD", "k-1"), "", "", "", unknown},
+		"another currency was charged":      {201, charge(500, "EUR", "k-1"), "", "", "", unknown},
+		"another payment was charged for":   {201, charge(500, "USD", "k-2"), "", "", "", unknown},
 		"declined":                          {402, `{"code":"card_declined"}`, "", "", "card_declined", nil},
 		"rejected":                          {422, `{"code":"unknown_card"}`, noCharge, "", "unknown_card", nil},
 		"rejected, but charged before":      {422, `{"code":"unknown_card"}`, itsCharge, "ch_1", "", nil},

@@ -36,7 +36,7 @@ func TestACardPaymentIsChargedBookedAndReplayed(t *testing.T) {
 			require.Equal(t, "true", again.header.Get("Idempotent-Replayed"))
 		}
 		charge := p.requireCharges(1)[0]
-		require.Equal(t, payment["id"], charge.Reference)
+		require.Equal(t, charge.IdempotencyKey, charge.Reference)
 		require.EqualValues(t, 1, p.attempts.Load())
 		require.NotContains(t, charge.IdempotencyKey, s.key("k-1"), "the client's key is not the provider's business")
 		require.EqualValues(t, 1, s.number(`SELECT count(*) FROM card_payments WHERE charge_id = $1`, charge.ID))

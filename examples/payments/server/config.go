@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/onlyonce/onlyonce/examples/payments/cards"
+	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/idempotency/seal"
 )
 
 // Command is what the process does.
@@ -42,6 +44,9 @@ type Config struct {
 	Lease             time.Duration
 	CompleterInterval time.Duration
 	ReceiptsInterval  time.Duration
+
+	Sealer  idempotency.Sealer // nil: what is stored of requests and responses is plain
+	Sealing idempotency.Sealing
 }
 
 // environment names the variable behind each flag. A flag wins over its variable.
@@ -59,6 +64,7 @@ var environment = map[string]string{
 	"lease":              "LEASE",
 	"completer-interval": "COMPLETER_INTERVAL",
 	"receipts-interval":  "RECEIPTS_INTERVAL",
+	"sealing":            "SEALING",
 	"demo":               "DEMO",
 }
 
@@ -69,7 +75,11 @@ const usage = `payments serves a payments API on Postgres in which every payment
   payments seed [flags]       open the demo accounts, alice and bob
   payments -demo              all three, with a simulated card provider, and print curl lines to try
 
-Each flag can also be set by the environment variable in capital letters; the flag wins.
+Each flag can also be set by the environment variable in capital letters; the flag wins. By its variable alone, since who lists
+processes sees flags:
+
+  SEAL_KEYS                   id:base64,id:base64: keys that seal what is stored of requests and responses; the first one is
+                              current (id:$(openssl rand -base64 32)). Without it everything is stored plain
 
 `
 
@@ -92,6 +102,14 @@ func ParseConfig(args []string, getenv func(string) string, help io.Writer) (Con
 	flags.DurationVar(&config.Lease, "lease", 15*time.Second, "LEASE: how long a card payment whose process is gone is left alone before a retry or the completer takes over")
 	flags.DurationVar(&config.CompleterInterval, "completer-interval", 5*time.Second, "COMPLETER_INTERVAL: time between two looks for card payments that nobody came back for")
 	flags.DurationVar(&config.ReceiptsInterval, "receipts-interval", time.Second, "RECEIPTS_INTERVAL: time between two looks for receipts to deliver")
+	flags.Func("sealing", "SEALING: `stage` of beginning or ending to use SEAL_KEYS on a live service: read, seal or only (default), see docs/sealing.md", func(text string) error {
+		stage, ok := sealing[text]
+		if !ok {
+			return errors.New("give read, seal or only")
+		}
+		config.Sealing = stage
+		return nil
+	})
 	flags.BoolVar(&config.Demo, "demo", false, "DEMO: migrate, open the demo accounts, print curl lines, serve")
 
 	for name, variable := range environment {
@@ -99,6 +117,15 @@ func ParseConfig(args []string, getenv func(string) string, help io.Writer) (Con
 			if err := flags.Set(name, value); err != nil {
 				return Config{}, fmt.Errorf("%s cannot be %q: %w", variable, redacted(name, value), err)
 			}
+		}
+	}
+	if text := getenv("SEAL_KEYS"); text != "" {
+		keys, err := seal.ParseKeys(text)
+		if err != nil {
+			return Config{}, fmt.Errorf("SEAL_KEYS: %w", err)
+		}
+		if config.Sealer, err = seal.New(keys); err != nil {
+			return Config{}, fmt.Errorf("SEAL_KEYS: %w", err)
 		}
 	}
 	err := parseCommand(flags, args, &config)
@@ -114,6 +141,13 @@ func ParseConfig(args []string, getenv func(string) string, help io.Writer) (Con
 		config.PSPURL = defaultPSPURL
 	}
 	return config, config.check()
+}
+
+// sealing are the stages of beginning to seal, in their order, and of ending it in the reverse one.
+var sealing = map[string]idempotency.Sealing{
+	"read": idempotency.PlainAndSealed,
+	"seal": idempotency.SealedAndPlain,
+	"only": idempotency.SealedOnly,
 }
 
 const defaultPSPURL = "http://127.0.0.1:8081"
@@ -165,6 +199,8 @@ func (c Config) check() error {
 		return fmt.Errorf("-completer-interval cannot be %v: give more than 0s", c.CompleterInterval)
 	case c.ReceiptsInterval <= 0:
 		return fmt.Errorf("-receipts-interval cannot be %v: give more than 0s", c.ReceiptsInterval)
+	case c.Sealing != idempotency.SealedOnly && c.Sealer == nil:
+		return errors.New("-sealing is set, and there are no keys: set SEAL_KEYS to id:base64")
 	case c.Demo && c.Command != Serve:
 		return fmt.Errorf("-demo migrates and seeds by itself: leave out %q", string(c.Command))
 	}

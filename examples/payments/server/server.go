@@ -41,6 +41,7 @@ func New(pool *pgxpool.Pool, config Config, logger *slog.Logger) (*Server, error
 	store := pgstore.New(pool)
 	engine, err := idempotency.New(store, idempotency.Config{
 		Observer: idempotency.LogObserver(logger), Wait: config.Wait, Lease: config.Lease,
+		Sealer: config.Sealer, Sealing: config.Sealing,
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,634 @@
+package idempotency_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/idempotency/seal"
+)
+
+const secret = "4242424242424242"
+
+// keys returns a Sealer with the keys of these ids, of which the first one seals.
+func keys(t *testing.T, ids ...string) *seal.Box {
+	t.Helper()
+	config := seal.Config{Current: ids[0], Keys: map[string][]byte{}}
+	for _, id := range ids {
+		config.Keys[id] = bytes.Repeat([]byte(id[:1]), seal.KeySize)
+	}
+	box, err := seal.New(config)
+	require.NoError(t, err)
+	return box
+}
+
+// tells answers with the secret in its header and in its body.
+func tells(context.Context) (idempotency.Response, error) {
+	return idempotency.Response{Status: 201, Header: []byte("X-Card: " + secret + "\r\n"), Body: []byte(`{"card":"` + secret + `"}`)}, nil
+}
+
+func wantTold(t *testing.T, result idempotency.Result, err error) {
+	t.Helper()
+	require.NoError(t, err)
+	want, _ := tells(t.Context())
+	require.Equal(t, want, result.Response)
+	require.True(t, result.Replayed)
+}
+
+func wantUnreadable(t *testing.T, engine *idempotency.Engine, request idempotency.Request, says string) error {
+	t.Helper()
+	_, err := engine.Run(t.Context(), request, never(t))
+	require.ErrorIs(t, err, idempotency.ErrRecordUnreadable)
+	require.ErrorContains(t, err, says)
+	require.NotContains(t, err.Error(), secret)
+	return err
+}
+
+func stored(t *testing.T, store idempotency.Store, key idempotency.Key) *idempotency.Record {
+	t.Helper()
+	record, err := store.Lookup(t.Context(), key)
+	require.NoError(t, err)
+	require.NotNil(t, record)
+	return record
+}
+
+// put stores a record as somebody would who can write to the store.
+func put(t *testing.T, store idempotency.Store, key idempotency.Key, record idempotency.Record) {
+	t.Helper()
+	attempt, _, err := store.Claim(t.Context(), key)
+	require.NoError(t, err)
+	_, err = attempt.Complete(t.Context(), &record, time.Hour)
+	require.NoError(t, err)
+}
+
+func TestWhatIsStoredIsSealedAndAReplayIsNot(t *testing.T) {
+	t.Parallel()
+	store := memory(t)
+	engine := engineOn(t, store, idempotency.Config{Sealer: keys(t, "a")})
+	first, err := engine.Run(t.Context(), request, tells)
+	require.NoError(t, err)
+	want, _ := tells(t.Context())
+	require.Equal(t, want, first.Response)
+
+	record := stored(t, store, request.Key)
+	require.Equal(t, 201, record.Response.Status, "the status stays readable")
+	require.Equal(t, "\x00sealed:", string(record.Response.Header))
+	require.NotContains(t, string(record.Response.Body), secret)
+	for _, e := range []*idempotency.Engine{engine, engineOn(t, store, idempotency.Config{Sealer: keys(t, "a")})} {
+		result, err := e.Run(t.Context(), request, never(t))
+		wantTold(t, result, err)
+	}
+}
+
+func TestARecordThatWasMovedOrChangedIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	fingerprinted := idempotency.Request{Key: idempotency.Key{Scope: "ab", Value: "c"}, Fingerprint: idempotency.Fingerprint{1, 2, 3}}
+	other := idempotency.Fingerprint{3, 2, 1}
+	for name, change := range map[string]func(r *idempotency.Record, to *idempotency.Request){
+		"to another key":   func(_ *idempotency.Record, to *idempotency.Request) { to.Key.Value = "d" },
+		"to another scope": func(_ *idempotency.Record, to *idempotency.Request) { to.Key.Scope = "b" },
+		"from scope to key": func(_ *idempotency.Record, to *idempotency.Request) {
+			to.Key = idempotency.Key{Scope: "a", Value: "bc"}
+		},
+		"to another fingerprint": func(r *idempotency.Record, to *idempotency.Request) { r.Fingerprint, to.Fingerprint = other, other },
+		"the fingerprint alone":  func(r *idempotency.Record, _ *idempotency.Request) { r.Fingerprint = other },
+		"the fingerprint, which fits": func(r *idempotency.Record, to *idempotency.Request) {
+			r.Fingerprint = other
+			to.Matches = func(idempotency.Fingerprint) bool { return true }
+		},
+		"the status": func(r *idempotency.Record, _ *idempotency.Request) { r.Response.Status = 402 },
+		"a header more": func(r *idempotency.Record, _ *idempotency.Request) {
+			r.Response.Header = append(r.Response.Header, 'x')
+		},
+		"the mark gone":         func(r *idempotency.Record, _ *idempotency.Request) { r.Response.Header = nil },
+		"a plain header":        func(r *idempotency.Record, _ *idempotency.Request) { r.Response.Header = []byte("Location: /\r\n") },
+		"a plain body":          func(r *idempotency.Record, _ *idempotency.Request) { r.Response.Body = []byte("forged") },
+		"no body":               func(r *idempotency.Record, _ *idempotency.Request) { r.Response.Body = nil },
+		"a body that is a mark": func(r *idempotency.Record, _ *idempotency.Request) { r.Response.Body = []byte("\x00sealed:") },
+		"a bit of the body":     func(r *idempotency.Record, _ *idempotency.Request) { r.Response.Body[len(r.Response.Body)/2] ^= 1 },
+		"a body that ends early": func(r *idempotency.Record, _ *idempotency.Request) {
+			r.Response.Body = r.Response.Body[:len(r.Response.Body)-1]
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			from := memory(t)
+			_, err := engineOn(t, from, idempotency.Config{Sealer: keys(t, "a")}).Run(t.Context(), fingerprinted, tells)
+			require.NoError(t, err)
+			record, to := *stored(t, from, fingerprinted.Key), fingerprinted
+			record.Response.Header, record.Response.Body = bytes.Clone(record.Response.Header), bytes.Clone(record.Response.Body)
+			change(&record, &to)
+
+			store := memory(t)
+			put(t, store, to.Key, record)
+			for range 2 {
+				wantUnreadable(t, engineOn(t, store, idempotency.Config{Sealer: keys(t, "a")}), to, "")
+			}
+			require.Equal(t, record, *stored(t, store, to.Key), "the row stays")
+		})
+	}
+}
+
+func TestALostKeyIsAnErrorAndNotAnotherRun(t *testing.T) {
+	t.Parallel()
+	store := memory(t)
+	on := func(config idempotency.Config) *idempotency.Engine { return engineOn(t, store, config) }
+	_, err := on(idempotency.Config{Sealer: keys(t, "2026-05")}).Run(t.Context(), request, tells)
+	require.NoError(t, err)
+
+	err = wantUnreadable(t, on(idempotency.Config{Sealer: keys(t, "x")}), request, `give key "2026-05" back`)
+	require.ErrorIs(t, err, seal.ErrKeyUnknown)
+	wrong, err := seal.New(seal.Config{Current: "2026-05", Keys: map[string][]byte{"2026-05": bytes.Repeat([]byte("w"), seal.KeySize)}})
+	require.NoError(t, err)
+	err = wantUnreadable(t, on(idempotency.Config{Sealer: wrong}), request, `"2026-05" is not the key any more`)
+	require.ErrorIs(t, err, seal.ErrNotAuthentic)
+	wantUnreadable(t, on(idempotency.Config{}), request, "Config.Sealer is not set")
+	require.Equal(t, 500, idempotency.AsError(err).Code.Status())
+	require.Equal(t, idempotency.Reuse, idempotency.AsError(err).Code.KeyAction())
+
+	for _, mode := range []idempotency.Sealing{idempotency.SealedOnly, idempotency.SealedAndPlain, idempotency.PlainAndSealed} {
+		result, err := on(idempotency.Config{Sealer: keys(t, "x", "2026-05"), Sealing: mode}).Run(t.Context(), request, never(t))
+		wantTold(t, result, err)
+	}
+}
+
+func TestSealingIsBegunAndEndedOnALiveService(t *testing.T) {
+	t.Parallel()
+	box := keys(t, "a")
+	before := idempotency.Config{}
+	reads := idempotency.Config{Sealer: box, Sealing: idempotency.PlainAndSealed}
+	both := idempotency.Config{Sealer: box, Sealing: idempotency.SealedAndPlain}
+	only := idempotency.Config{Sealer: box}
+	for _, c := range []struct {
+		name           string
+		writes         idempotency.Config
+		sealed         bool
+		replays, fails []idempotency.Config
+	}{
+		{"before", before, false, []idempotency.Config{before, reads, both}, []idempotency.Config{only}},
+		{"first step", reads, false, []idempotency.Config{before, reads, both}, []idempotency.Config{only}},
+		{"second step", both, true, []idempotency.Config{reads, both, only}, []idempotency.Config{before}},
+		{"third step", only, true, []idempotency.Config{reads, both, only}, []idempotency.Config{before}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			store := memory(t)
+			_, err := engineOn(t, store, c.writes).Run(t.Context(), request, tells)
+			require.NoError(t, err)
+			require.Equal(t, c.sealed, !bytes.Contains(stored(t, store, request.Key).Response.Body, []byte(secret)))
+			for _, config := range c.replays {
+				result, err := engineOn(t, store, config).Run(t.Context(), request, never(t))
+				wantTold(t, result, err)
+			}
+			for _, config := range c.fails {
+				wantUnreadable(t, engineOn(t, store, config), request, "sealed")
+			}
+		})
+	}
+	for _, wrong := range []idempotency.Config{{Sealing: idempotency.SealedAndPlain}, {Sealer: box, Sealing: 3}, {Sealer: box, Sealing: -1}} {
+		_, err := idempotency.New(memory(t), wrong)
+		require.ErrorContains(t, err, "Config.Sealing")
+	}
+}
+
+func TestAHandlerCannotStoreWhatLooksSealed(t *testing.T) {
+	t.Parallel()
+	store := memory(t)
+	engine := engineOn(t, store, idempotency.Config{})
+	record := func(context.Context) (idempotency.Response, error) {
+		return idempotency.Response{Status: 201, Header: []byte("\x00sealed:"), Body: []byte("\x00sealed:")}, nil
+	}
+	_, err := engine.Run(t.Context(), request, record)
+	require.ErrorIs(t, err, idempotency.ErrInternal)
+	require.ErrorContains(t, err, "begins with")
+	_, err = engine.Run(t.Context(), request, answers("\x00sealed: in a body is no matter"))
+	require.NoError(t, err, "the key is free")
+	result, err := engine.Run(t.Context(), request, never(t))
+	require.NoError(t, err)
+	require.Equal(t, "\x00sealed: in a body is no matter", string(result.Response.Body))
+
+	w := newWorld(t)
+	describing := request
+	describing.Describe = func() ([]byte, error) { return []byte("\x00sealed:request"), nil }
+	_, err = w.engine(idempotency.Config{}).Run(t.Context(), describing, w.program(nil, "atomic one"))
+	require.ErrorIs(t, err, idempotency.ErrInternal)
+	w.wantNothingPending()
+	_, err = w.engine(idempotency.Config{Sealer: keys(t, "a")}).Run(t.Context(), describing, w.program(nil, "atomic one"))
+	require.NoError(t, err, "sealed, it is told apart")
+}
+
+// counting counts what is sealed and opened.
+type counting struct {
+	idempotency.Sealer
+	seals, opens atomic.Int32
+	err          error
+}
+
+func (c *counting) Seal(plain, bound []byte) ([]byte, error) {
+	c.seals.Add(1)
+	if c.err != nil {
+		return nil, c.err
+	}
+	return c.Sealer.Seal(plain, bound)
+}
+
+func (c *counting) Open(sealed, bound []byte) ([]byte, error) {
+	c.opens.Add(1)
+	return c.Sealer.Open(sealed, bound)
+}
+
+func TestAHerdIsSealedOnceAndOpenedOnce(t *testing.T) {
+	t.Parallel()
+	inner := memory(t)
+	box := &counting{Sealer: keys(t, "a")}
+	for round, opens := range []int32{0, 1} {
+		store := &gated{Store: inner, arrived: make(chan struct{}, 100), open: make(chan struct{})}
+		engine := engineOn(t, store, idempotency.Config{Sealer: box, Wait: time.Minute})
+		type answered struct {
+			result idempotency.Result
+			err    error
+		}
+		results := make(chan answered, 20)
+		run := func() {
+			result, err := engine.Run(t.Context(), request, tells)
+			results <- answered{result, err}
+		}
+		go run()
+		<-store.arrived
+		for range 19 {
+			go run()
+		}
+		require.Eventually(t, func() bool { return engine.Waiters() == 19 }, 10*time.Second, time.Millisecond)
+		close(store.open)
+		for range 20 {
+			got := <-results
+			require.NoError(t, got.err)
+			want, _ := tells(t.Context())
+			require.Equal(t, want, got.result.Response)
+		}
+		require.EqualValues(t, 1, box.seals.Load(), "round %d", round)
+		require.EqualValues(t, opens, box.opens.Load(), "round %d", round)
+	}
+}
+
+func TestTheLimitOfAResponseIsThatOfItsPlainBody(t *testing.T) {
+	t.Parallel()
+	engine := engineOn(t, memory(t), idempotency.Config{Sealer: keys(t, "a"), MaxResponseBytes: 10})
+	_, err := engine.Run(t.Context(), request, answers("0123456789"))
+	require.NoError(t, err)
+	other := idempotency.Request{Key: idempotency.Key{Scope: "alice", Value: "other"}}
+	_, err = engine.Run(t.Context(), other, answers("0123456789a"))
+	require.ErrorIs(t, err, idempotency.ErrResponseTooLarge)
+}
+
+func TestWhatCannotBeSealedIsNotStored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	box := &counting{Sealer: keys(t, "a"), err: errors.New("no key service")}
+	engine := w.engine(idempotency.Config{Sealer: box})
+	_, err := engine.Run(t.Context(), request, tells)
+	require.ErrorIs(t, err, idempotency.ErrInternal)
+	require.ErrorContains(t, err, "no key service")
+	_, err = engine.Run(t.Context(), request, w.program(nil, "atomic one"))
+	require.ErrorIs(t, err, idempotency.ErrInternal)
+	_, err = engine.Run(t.Context(), request, w.program(nil, "foreign one"))
+	require.ErrorIs(t, err, idempotency.ErrInternal)
+	w.wantDone("one") // the atomic one; the foreign one was not even begun
+	w.wantNothingPending()
+	box.err = nil
+	w.completes(engine, w.program(nil, "atomic one"))
+}
+
+// card is a handler whose step and whose error have the secret in them.
+func (w *world) card(fails *atomic.Bool) idempotency.Handler {
+	return func(ctx context.Context) (idempotency.Response, error) {
+		got, err := idempotency.Atomic(ctx, "one", func(context.Context) (string, error) { w.did("one"); return secret, nil })
+		if err != nil {
+			return idempotency.Response{}, err
+		}
+		require.Equal(w, secret, got)
+		if fails.Load() {
+			return idempotency.Response{}, errors.New("declined: " + secret)
+		}
+		return tells(ctx)
+	}
+}
+
+// describing is a request that has the secret in it.
+var describing = idempotency.Request{
+	Key: request.Key, Fingerprint: idempotency.Fingerprint{1}, Describe: func() ([]byte, error) { return []byte("card " + secret), nil },
+}
+
+func TestWhatIsLeftAtARecoveryPointIsSealedAndResumedWithOtherKeys(t *testing.T) {
+	t.Parallel()
+	for _, by := range []string{"a retry", "the completer"} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var fails atomic.Bool
+			fails.Store(true)
+			handler := w.card(&fails)
+			_, err := w.engine(idempotency.Config{Sealer: keys(t, "old")}).Run(t.Context(), describing, handler)
+			require.ErrorContains(t, err, "declined")
+			left := w.pending()
+			require.NotContains(t, string(left.Steps), secret)
+			require.NotContains(t, string(left.Request), secret)
+			require.Equal(t, "internal", left.LastError)
+			require.Equal(t, "one", left.RecoveryPoint)
+
+			// Another process, which seals with another key, gets as far as a second step: two keys in one row.
+			rotated := w.engine(idempotency.Config{Sealer: keys(t, "new", "old")})
+			further := describing
+			further.Fingerprint, further.Matches = idempotency.Fingerprint{2}, func(idempotency.Fingerprint) bool { return true }
+			_, err = rotated.Run(t.Context(), further, func(ctx context.Context) (idempotency.Response, error) {
+				if _, err := handler(ctx); err == nil {
+					return idempotency.Response{}, errors.New("it did not fail")
+				}
+				return idempotency.Response{}, errors.Join(w.do(ctx, "atomic two"), errDown)
+			})
+			require.ErrorIs(t, err, errDown)
+			two := w.pending()
+			require.Equal(t, left.Request, two.Request)
+			require.Contains(t, string(two.Steps), "new")
+			require.Equal(t, left.Fingerprint, two.Fingerprint, "the one that everything in the row was sealed for")
+			w.wantDone("one", "two")
+
+			fails.Store(false)
+			ends := func(ctx context.Context) (idempotency.Response, error) {
+				response, err := handler(ctx)
+				return response, errors.Join(err, w.do(ctx, "atomic two"))
+			}
+			if by == "a retry" {
+				_, err = rotated.Run(t.Context(), further, ends)
+				require.NoError(t, err)
+			} else {
+				completer, err := idempotency.NewCompleter(rotated, func(ctx context.Context, pending idempotency.Pending) error {
+					require.Equal(t, "card "+secret, string(pending.Request))
+					resuming, _ := idempotency.Resuming(ctx)
+					require.Equal(t, pending, *resuming)
+					_, err := rotated.Run(ctx, further, ends)
+					return err
+				}, idempotency.CompleterConfig{})
+				require.NoError(t, err)
+				pass, err := completer.Pass(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, idempotency.Pass{Found: 1, Completed: 1}, pass)
+			}
+			w.wantDone()
+			result, err := rotated.Run(t.Context(), further, never(t))
+			wantTold(t, result, err)
+		})
+	}
+}
+
+func TestAPendingRowThatDoesNotOpenIsNotResumedAndStays(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(key *idempotency.Key, p *idempotency.Progress)
+		config func(t *testing.T) idempotency.Config
+		says   string
+	}{
+		"a lost key":             {nil, func(t *testing.T) idempotency.Config { return idempotency.Config{Sealer: keys(t, "x")} }, `give key "a" back`},
+		"sealing turned off":     {nil, func(*testing.T) idempotency.Config { return idempotency.Config{} }, "Config.Sealer is not set"},
+		"moved":                  {func(key *idempotency.Key, _ *idempotency.Progress) { key.Value = "payment-2" }, nil, "moved here"},
+		"another fingerprint":    {func(_ *idempotency.Key, p *idempotency.Progress) { p.Fingerprint[5]++ }, nil, "moved here"},
+		"request in the list":    {func(_ *idempotency.Key, p *idempotency.Progress) { p.Steps = p.Request }, nil, "moved here"},
+		"plain steps":            {func(_ *idempotency.Key, p *idempotency.Progress) { p.Steps = []byte("\x01a\x03one\x01x") }, nil, "is not sealed"},
+		"no steps":               {func(_ *idempotency.Key, p *idempotency.Progress) { p.Steps = nil }, nil, "is not sealed"},
+		"a list that ends early": {func(_ *idempotency.Key, p *idempotency.Progress) { p.Steps = p.Steps[:len(p.Steps)-1] }, nil, "moved here"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var fails atomic.Bool
+			fails.Store(true)
+			sealing := func(t *testing.T) idempotency.Config { return idempotency.Config{Sealer: keys(t, "a")} }
+			_, err := w.engine(sealing(t)).Run(t.Context(), describing, w.card(&fails))
+			require.Error(t, err)
+			w.wantDone("one")
+			left, to := w.pending(), describing
+			if c.change != nil {
+				c.change(&to.Key, &left.Progress)
+				changed := newWorld(t)
+				attempt, _, err := changed.store.Claim(t.Context(), to.Key)
+				require.NoError(t, err)
+				chain := attempt.(idempotency.Chain)
+				require.NoError(t, chain.Save(t.Context(), left.Progress, time.Minute))
+				require.NoError(t, chain.Yield(t.Context(), left.Progress))
+				w = changed
+			}
+			if c.config == nil {
+				c.config = sealing
+			}
+			left = w.pending()
+			engine := w.engine(c.config(t))
+			wantUnreadable(t, engine, to, c.says)
+			require.Equal(t, left, w.pending(), "the row stays")
+
+			completer, err := idempotency.NewCompleter(engine, func(ctx context.Context, pending idempotency.Pending) error {
+				_, err := engine.Run(ctx, to, never(t))
+				return err
+			}, idempotency.CompleterConfig{})
+			require.NoError(t, err)
+			pass, err := completer.Pass(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, idempotency.Pass{Found: 1, Pending: 1}, pass)
+			tried := w.pending()
+			require.Equal(t, 1, tried.Completions, "it counts, so that it is given up one day")
+			require.Equal(t, left.Steps, tried.Steps)
+			require.Equal(t, left.Request, tried.Request)
+			require.Contains(t, tried.LastError, "record-unreadable")
+
+			if c.change == nil { // and with the key, all is as it was
+				fails.Store(false)
+				_, err = w.engine(sealing(t)).Run(t.Context(), to, w.card(&fails))
+				require.NoError(t, err)
+				w.wantDone()
+			}
+		})
+	}
+}
+
+func TestARequestThatDoesNotOpenIsNotMade(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(p *idempotency.Progress){
+		"steps in its place": func(p *idempotency.Progress) { p.Request = p.Steps },
+		"plain":              func(p *idempotency.Progress) { p.Request = []byte("transfer everything") },
+		"empty":              func(p *idempotency.Progress) { p.Request = []byte{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var fails atomic.Bool
+			fails.Store(true)
+			engine := w.engine(idempotency.Config{Sealer: keys(t, "a")})
+			_, err := engine.Run(t.Context(), describing, w.card(&fails))
+			require.Error(t, err)
+			attempt, _, err := w.store.Claim(t.Context(), describing.Key)
+			require.NoError(t, err)
+			progress := w.progressOf(attempt)
+			change(&progress)
+			require.NoError(t, attempt.(idempotency.Chain).Yield(t.Context(), progress))
+			completer, err := idempotency.NewCompleter(engine, func(context.Context, idempotency.Pending) error {
+				t.Error("the request was made")
+				return nil
+			}, idempotency.CompleterConfig{})
+			require.NoError(t, err)
+			pass, err := completer.Pass(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, idempotency.Pass{Found: 1, Pending: 1}, pass)
+			require.Equal(t, "record-unreadable", w.pending().LastError)
+
+			fails.Store(false)
+			_, err = engine.Run(t.Context(), describing, w.card(&fails))
+			require.NoError(t, err, "a client brings its own")
+		})
+	}
+}
+
+func (w *world) progressOf(attempt idempotency.Attempt) idempotency.Progress {
+	return *attempt.(idempotency.Chain).Progress()
+}
+
+// Sealed twice, the same list is not the same text. What the client is told must not depend on that.
+func TestAForeignCallInDoubtIsTheSameErrorWithSealing(t *testing.T) {
+	t.Parallel()
+	for name, config := range map[string]idempotency.Config{"plain": {}, "sealed": {Sealer: keys(t, "a")}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			engine := w.engine(config)
+			down := func(ctx context.Context) error {
+				_, err := idempotency.Foreign(ctx, "charge", func(context.Context, string) (string, error) { return "", errDown })
+				return err
+			}
+			_, err := engine.Run(t.Context(), request, func(ctx context.Context) (idempotency.Response, error) {
+				return idempotency.Response{}, down(ctx)
+			})
+			require.ErrorIs(t, err, errDown)
+			before := w.pending()
+			_, err = engine.Run(t.Context(), request, func(ctx context.Context) (idempotency.Response, error) {
+				require.ErrorIs(t, down(ctx), errDown)
+				return idempotency.Response{Status: 201}, w.do(ctx, "atomic another")
+			})
+			require.ErrorIs(t, err, idempotency.ErrStepsChanged)
+			require.Equal(t, before.Steps, w.pending().Steps)
+		})
+	}
+}
+
+// reported is what a driver returns for what the database says.
+type reported struct{ text, state string }
+
+func (r *reported) Error() string    { return r.text }
+func (r *reported) SQLState() string { return r.state }
+
+func TestWhatARowSaysOfAnErrorHoldsNoData(t *testing.T) {
+	t.Parallel()
+	server := &reported{`invalid input syntax for type uuid: "` + secret + `"`, "22P02"}
+	for _, c := range []struct {
+		err           error
+		plain, sealed string
+	}{
+		{errors.New("bob: " + secret), "bob: " + secret, "internal"},
+		{server, "SQLSTATE 22P02", "internal, SQLSTATE 22P02"},
+		{errors.Join(errDown, idempotency.ErrTransactionConflict.Because(server)), "SQLSTATE 22P02", "transaction-conflict, SQLSTATE 22P02"},
+		{errors.Join(server, &reported{secret + " exists", "23505"}), "SQLSTATE 22P02\nSQLSTATE 23505", "internal, SQLSTATE 22P02, SQLSTATE 23505"},
+		{&reported{secret, secret}, "SQLSTATE ?????", "internal, SQLSTATE ?????"},
+		{&idempotency.Error{Code: secret}, "", "internal"},
+		{errors.New(strings.Repeat("x", 499) + "ä\x00"), strings.Repeat("x", 499) + "?", "internal"},
+	} {
+		for _, sealed := range []bool{false, true} {
+			w := newWorld(t)
+			config, want := idempotency.Config{}, c.plain
+			if sealed {
+				config.Sealer, want = keys(t, "a"), c.sealed
+			}
+			_, err := w.engine(config).Run(t.Context(), request, w.program(c.err, "atomic one"))
+			require.Error(t, err)
+			got := w.pending().LastError
+			if sealed {
+				require.Equal(t, want, got)
+			} else {
+				require.Contains(t, got, want)
+				require.NotContains(t, got, "uuid")
+			}
+		}
+	}
+	w := newWorld(t)
+	_, err := w.engine(idempotency.Config{Sealer: keys(t, "a")}).Run(t.Context(), request, func(ctx context.Context) (idempotency.Response, error) {
+		return idempotency.Response{Status: 503, Body: []byte(secret)}, w.do(ctx, "atomic one")
+	})
+	require.NoError(t, err)
+	require.Equal(t, "the handler answered 503", w.pending().LastError)
+}
+
+func TestARecordThatAnotherProcessStoresMeanwhileIsOpened(t *testing.T) {
+	t.Parallel()
+	store := memory(t)
+	engine := func() *idempotency.Engine {
+		return engineOn(t, store, idempotency.Config{Sealer: keys(t, "a"), Wait: time.Minute})
+	}
+	inside, finish := make(chan struct{}), make(chan struct{})
+	go func() {
+		_, _ = engine().Run(context.WithoutCancel(t.Context()), request, func(ctx context.Context) (idempotency.Response, error) {
+			close(inside)
+			<-finish
+			return tells(ctx)
+		})
+	}()
+	<-inside
+	waiting := engine()
+	type answered struct {
+		result idempotency.Result
+		err    error
+	}
+	answer := make(chan answered, 1)
+	go func() {
+		result, err := waiting.Run(t.Context(), request, never(t))
+		answer <- answered{result, err}
+	}()
+	require.Eventually(t, func() bool { return waiting.Waiters() == 1 }, 10*time.Second, time.Millisecond)
+	close(finish)
+	got := <-answer
+	wantTold(t, got.result, got.err)
+}
+
+// late is a store whose attempts find, at their end, that another one came first.
+type late struct {
+	idempotency.Store
+	first *idempotency.Record
+}
+
+type lateAttempt struct {
+	idempotency.Attempt
+	first *idempotency.Record
+}
+
+func (l *late) Claim(ctx context.Context, key idempotency.Key) (idempotency.Attempt, *idempotency.Record, error) {
+	attempt, record, err := l.Store.Claim(ctx, key)
+	return &lateAttempt{attempt, l.first}, record, err
+}
+
+func (a *lateAttempt) Complete(ctx context.Context, _ *idempotency.Record, _ time.Duration) (idempotency.Settled, error) {
+	return idempotency.Settled{Record: a.first}, a.Release(ctx)
+}
+
+func TestARecordThatCameFirstIsOpened(t *testing.T) {
+	t.Parallel()
+	store := memory(t)
+	_, err := engineOn(t, store, idempotency.Config{Sealer: keys(t, "a")}).Run(t.Context(), request, tells)
+	require.NoError(t, err)
+	behind := &late{memory(t), stored(t, store, request.Key)}
+	result, err := engineOn(t, behind, idempotency.Config{Sealer: keys(t, "a")}).Run(t.Context(), request, answers("mine"))
+	wantTold(t, result, err)
+	_, err = engineOn(t, behind, idempotency.Config{Sealer: keys(t, "x")}).Run(t.Context(), request, answers("mine"))
+	require.ErrorIs(t, err, idempotency.ErrRecordUnreadable)
+}
