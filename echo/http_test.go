@@ -11,25 +11,28 @@ import (
 	"github.com/onlyonce/onlyonce/internal/httpcontract"
 )
 
+var adapter = httpcontract.Adapter{
+	UUIDOnly:     idempotencyecho.UUIDOnly,
+	MinLength:    idempotencyecho.MinLength,
+	WriteProblem: idempotencyecho.WriteProblem,
+	OneStatus:    true,
+	Flusher:      true,
+	Mount:        mount,
+	Resume: func(handler http.Handler, config httpcontract.ResumeConfig) idempotency.Resume {
+		return idempotencyecho.Resume(handler, idempotencyecho.ResumeConfig(config))
+	},
+}
+
 func TestTheContractInMemoryAndOnPostgres(t *testing.T) {
 	t.Parallel()
-	httpcontract.Run(t, httpcontract.Adapter{
-		UUIDOnly:     idempotencyecho.UUIDOnly,
-		MinLength:    idempotencyecho.MinLength,
-		WriteProblem: idempotencyecho.WriteProblem,
-		OneStatus:    true,
-		Flusher:      true,
-		Mount:        mount,
-		Resume: func(handler http.Handler, config httpcontract.ResumeConfig) idempotency.Resume {
-			return idempotencyecho.Resume(handler, idempotencyecho.ResumeConfig(config))
-		},
-	})
+	httpcontract.Run(t, adapter)
 }
 
 func mount(engine *idempotency.Engine, config httpcontract.Config, next http.HandlerFunc) (http.Handler, error) {
 	own := idempotencyecho.Config{
 		Headers:            config.Headers,
 		Optional:           config.Optional,
+		MaxKeyBytes:        config.MaxKeyBytes,
 		Validate:           config.Validate,
 		Methods:            config.Methods,
 		MaxRequestBytes:    config.MaxRequestBytes,

@@ -36,12 +36,16 @@ type Config struct {
 	// Optional lets a request without a key pass. It runs in a transaction all the same, and nothing is stored.
 	// Default: such a request is answered by 400 key-missing.
 	Optional bool
+	// MaxKeyBytes is the greatest length of a key, as it is without quotes and escapes. A longer one is answered by
+	// 400 key-invalid; [MinLength] is the other end. Default: 255, which is also the most that there can be.
+	MaxKeyBytes int
 	// Validate refuses keys beyond the rules of the format: [UUIDOnly], [MinLength], or the user's own. Its error is
 	// answered by 400 key-invalid.
 	Validate func(key string) error
 	// Methods are the methods that are protected; the others pass through untouched. Default: POST and PATCH.
 	Methods []string
-	// MaxRequestBytes is the largest body, which is read whole before the handler runs. Default: 1 MiB.
+	// MaxRequestBytes is the largest body, which is read whole before the handler runs. A larger one is answered by
+	// 413 request-too-large, and nothing is done. Default: 1 MiB.
 	MaxRequestBytes int
 	// Fingerprinter tells requests apart that carry the same key. Default: SHA-256 of the bytes.
 	Fingerprinter *idempotency.Fingerprinter
@@ -53,7 +57,7 @@ type Config struct {
 	// they proved, and one that goes by a name of its own does not belong here either. Content-Encoding does, where the handler
 	// itself decodes. Default: none.
 	KeepHeaders []string
-	// ReplayHeaders are response headers that a replay repeats, beside Content-Type, -Encoding, -Language, -Disposition,
+	// ReplayHeaders are response headers that a replay repeats, beside Content-Type, -Encoding, -Language, -Disposition, -Range,
 	// Location, ETag and Link. Set-Cookie, credentials, Date and what belongs to a connection are refused.
 	ReplayHeaders []string
 	// OnError answers the errors of the contract. Default: [WriteProblem].
@@ -68,6 +72,7 @@ func Middleware(engine *idempotency.Engine, config Config) (echo.MiddlewareFunc,
 	rules, err := httpidem.NewRules(engine, httpidem.Options{
 		Headers:            config.Headers,
 		Optional:           config.Optional,
+		MaxKeyBytes:        config.MaxKeyBytes,
 		Validate:           config.Validate,
 		Methods:            config.Methods,
 		MaxRequestBytes:    config.MaxRequestBytes,

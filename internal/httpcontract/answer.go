@@ -92,6 +92,7 @@ var contract = map[idempotency.Code]meaning{
 	"lease-lost":           {409, true, "reuse", "1"},
 	"steps-changed":        {503, true, "reuse", "10"},
 	"step-misuse":          {500, false, "reuse", ""},
+	"too-many-pending":     {429, true, "reuse", "1"},
 	"nested":               {500, false, "reuse", ""},
 	"internal":             {500, false, "reuse", ""},
 }

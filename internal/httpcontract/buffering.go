@@ -46,6 +46,16 @@ func (t *touched) Write(b []byte) (int, error) {
 
 func (t *touched) Flush() { t.sent.Store(true) }
 
+func (t *touched) ReadFrom(from io.Reader) (int64, error) {
+	t.sent.Store(true)
+	return io.Copy(t.ResponseWriter, from)
+}
+
+func (t *touched) Push(string, *http.PushOptions) error {
+	t.sent.Store(true)
+	return nil
+}
+
 // watched is a store that calls settled when an attempt has ended.
 type watched struct {
 	idempotency.Store

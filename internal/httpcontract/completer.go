@@ -33,7 +33,7 @@ var completerTests = []test{
 // completer finds due what it has tried before, at once.
 func (w *world) completer(resume idempotency.Resume) *idempotency.Completer {
 	w.Helper()
-	engine, err := idempotency.New(w.store, idempotency.Config{})
+	engine, err := idempotency.New(w.store, w.engineConfig())
 	require.NoError(w, err)
 	completer, err := idempotency.NewCompleter(engine, resume, idempotency.CompleterConfig{Backoff: time.Nanosecond, MaxBackoff: time.Nanosecond})
 	require.NoError(w, err)
@@ -65,6 +65,9 @@ func (w *world) gaveUp(times int, why string) {
 	w.Helper()
 	pending := w.pending()
 	require.Equal(w, times, pending.Completions, "the completer's attempts")
+	if w.sealed() && pending.LastError == string(idempotency.CodeInternal) {
+		return // others' words are not kept
+	}
 	require.Contains(w, pending.LastError, why)
 }
 
@@ -189,8 +192,8 @@ func neitherCredentialsNorTheKeyAreStored(w *world) {
 	server.send(request).is(http.StatusServiceUnavailable, "try again\n")
 	pending := w.pending()
 	require.Equal(w, idempotency.Key{Scope: "alice", Value: "secret-k"}, pending.Key)
-	require.Contains(w, string(pending.Request), `{"amount":1}`)
-	require.Contains(w, string(pending.Request), "text/plain")
+	require.Equal(w, !w.sealed(), strings.Contains(string(pending.Request), `{"amount":1}`))
+	require.Equal(w, !w.sealed(), strings.Contains(string(pending.Request), "text/plain"))
 	require.NotContains(w, string(pending.Request), "secret")
 	require.NotContains(w, pending.LastError, "secret")
 }

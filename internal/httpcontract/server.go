@@ -1,9 +1,7 @@
 package httpcontract
 
 import (
-	"bufio"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -23,9 +21,12 @@ type server struct {
 
 // serve starts a server. Its client sends a request once and no more: no connection is used again, since Go's client repeats
 // a request with an idempotency key by itself where a used connection breaks, and it follows no redirect.
-func (w *world) serve(handler http.Handler) *server {
+func (w *world) serve(handler http.Handler, configure ...func(*httptest.Server)) *server {
 	w.Helper()
 	s := &server{w, httptest.NewUnstartedServer(handler)}
+	for _, change := range configure {
+		change(s.Server)
+	}
 	s.Start()
 	w.Cleanup(s.Close)
 	s.Client().Transport.(*http.Transport).DisableKeepAlives = true
@@ -33,6 +34,9 @@ func (w *world) serve(handler http.Handler) *server {
 	s.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return s
 }
+
+// in returns the server, reporting to w's test.
+func (s *server) in(w *world) *server { return &server{w, s.Server} }
 
 // request returns a POST of body with key, chunked if the body's length cannot be told.
 func (s *server) request(key string, body io.Reader) *http.Request {
@@ -54,36 +58,6 @@ func (s *server) send(request *http.Request) answer {
 func (s *server) post(key, body string) answer {
 	s.Helper()
 	return s.send(s.request(key, strings.NewReader(body)))
-}
-
-// wire is a connection on which a test writes HTTP by hand.
-type wire struct {
-	*world
-	*net.TCPConn
-	in *bufio.Reader
-}
-
-func (s *server) dial() *wire {
-	s.Helper()
-	conn, err := net.Dial("tcp", s.Listener.Addr().String())
-	require.NoError(s, err)
-	s.Cleanup(func() { _ = conn.Close() })
-	require.NoError(s, conn.SetDeadline(time.Now().Add(patience)))
-	return &wire{s.world, conn.(*net.TCPConn), bufio.NewReader(conn)}
-}
-
-// write sends lines, each ended as HTTP does, and then rest as it is.
-func (c *wire) write(lines []string, rest string) {
-	c.Helper()
-	_, err := io.WriteString(c.TCPConn, strings.Join(lines, "\r\n")+"\r\n\r\n"+rest)
-	require.NoError(c, err)
-}
-
-func (c *wire) answer() answer {
-	c.Helper()
-	response, err := http.ReadResponse(c.in, nil)
-	require.NoError(c, err)
-	return read(c, response)
 }
 
 // within waits for what must happen soon.

@@ -15,6 +15,8 @@ type Adapter struct {
 	Mount func(engine *idempotency.Engine, config Config, next http.HandlerFunc) (http.Handler, error)
 	// Resume makes the requests of pending keys again, at what Mount has returned or what is around it.
 	Resume func(handler http.Handler, config ResumeConfig) idempotency.Resume
+	// Engine, where it is set, changes the configuration of every engine: to hold the contract with another one as well.
+	Engine func(config *idempotency.Config)
 	// UUIDOnly and MinLength are the validators that the adapter offers.
 	UUIDOnly  func(key string) error
 	MinLength func(n int) func(key string) error
@@ -24,6 +26,8 @@ type Adapter struct {
 	OneStatus bool
 	// Flusher says that the framework's own writer is an http.Flusher, whatever is behind it.
 	Flusher bool
+	// Cannot says what the adapter's server cannot do, and why. A test that needs it is skipped with that reason.
+	Cannot map[Ability]string
 }
 
 // Config is an adapter's configuration, with the plain request in place of a framework's context.
@@ -32,6 +36,7 @@ type Config struct {
 	Headers            []string
 	Key                func(r *http.Request, body []byte) (string, error)
 	Optional           bool
+	MaxKeyBytes        int
 	Validate           func(key string) error
 	Methods            []string
 	MaxRequestBytes    int
@@ -57,7 +62,8 @@ func Run(t *testing.T, adapter Adapter) {
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()
-			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests, duplicateTests, responseTests, bufferingTests, troubleTests, optionTests, recoveryTests, completerTests) {
+			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests, duplicateTests, responseTests, bufferingTests, troubleTests, optionTests, recoveryTests, completerTests, limitTests, tenantTests, tamperedTests,
+				framingTests, targetTests, encodingTests, lengthTests, writerTests, slowTests, pipeliningTests, streamTests, vanishingTests) {
 				t.Run(test.name, func(t *testing.T) {
 					t.Parallel()
 					w := &world{T: t, adapter: adapter, counter: new(counter)}

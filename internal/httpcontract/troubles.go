@@ -162,12 +162,16 @@ func aDamagedRowIsNoAnswer(w *world) {
 		})
 	}
 
-	// Not damaged, but of an unknown recipe: it cannot be told that the request is the same one.
+	// Not damaged, but of an unknown recipe: it cannot be told that the request is the same one. A sealed row has to be damaged then.
+	want := idempotency.CodeKeyReused
+	if w.sealed() {
+		want = idempotency.CodeRecordUnreadable
+	}
 	route := w.route(w.pays(http.StatusCreated))
 	route.post("k", "{}").is(http.StatusCreated, `{"status":"answered"}`)
 	_, err := w.pool.Exec(w.Context(), `UPDATE idempotency_keys SET fingerprint = set_byte(fingerprint, 0, 255) WHERE key = 'k'`)
 	require.NoError(w, err)
-	route.post("k", "{}").problem(idempotency.CodeKeyReused)
+	route.post("k", "{}").problem(want)
 	route.ran(1)
 }
 

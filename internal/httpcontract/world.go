@@ -40,7 +40,10 @@ var stores = []struct {
 	}},
 	{"on Postgres", func(w *world) {
 		schema := pgtest.Schema(w)
-		w.pool = pgtest.Pool(w, schema, func(c *pgxpool.Config) { c.MaxConns = 4 })
+		w.pool = pgtest.Pool(w, schema, func(c *pgxpool.Config) {
+			c.MaxConns = 4
+			c.ConnConfig.RuntimeParams["application_name"] = schema // by which its connections are told apart
+		})
 		_, err := w.pool.Exec(w.Context(), `CREATE TABLE effects (name text NOT NULL)`)
 		require.NoError(w, err)
 		w.store, err = pgstore.NewWithConfig(w.pool, pgstore.Config{Schema: schema})
@@ -121,7 +124,7 @@ func (w *world) route(handler http.HandlerFunc, options ...option) *route {
 
 func (w *world) mount(handler http.HandlerFunc, options ...option) (http.Handler, error) {
 	w.Helper()
-	engineConfig, config := idempotency.Config{}, Config{Scope: alice}
+	engineConfig, config := w.engineConfig(), Config{Scope: alice}
 	for _, set := range options {
 		set(&engineConfig, &config)
 	}
@@ -129,6 +132,17 @@ func (w *world) mount(handler http.HandlerFunc, options ...option) (http.Handler
 	require.NoError(w, err)
 	return w.adapter.Mount(engine, config, handler)
 }
+
+// engineConfig returns the configuration that a test's engine begins with.
+func (w *world) engineConfig() (config idempotency.Config) {
+	if w.adapter.Engine != nil {
+		w.adapter.Engine(&config)
+	}
+	return config
+}
+
+// sealed reports whether what is stored is.
+func (w *world) sealed() bool { return w.engineConfig().Sealer != nil }
 
 // pays is a handler that has one effect and answers with status.
 func (w *world) pays(status int) http.HandlerFunc {

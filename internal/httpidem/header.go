@@ -16,7 +16,7 @@ const Replayed = "Idempotent-Replayed"
 
 // replayable are the headers that a replay repeats: those that say what the body is, and where the result is.
 var replayable = []string{
-	"Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Etag", "Link", "Location",
+	"Content-Disposition", "Content-Encoding", "Content-Language", "Content-Range", "Content-Type", "Etag", "Link", "Location",
 }
 
 // neverReplayed must not be repeated: they belong to one connection, one moment or one caller's credentials.

@@ -31,7 +31,7 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	header.Set("Content-Type", "application/problem+json")
 	header.Del("Content-Length")
 	if e.RetryAfter > 0 {
-		header.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+		header.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter-1)/time.Second)+1, 10))
 	}
 	body, _ := json.Marshal(Problem{ // strings, a bool and an int cannot fail
 		Type:      TypeBase + string(e.Code),

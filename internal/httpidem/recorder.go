@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/onlyonce/onlyonce/idempotency"
@@ -75,7 +76,7 @@ func (r *Recorder) WriteHeader(status int) {
 	for name, values := range r.header {
 		// As a client reads them: a name has no case, and a header without a value is none. ("ETag" is not how Go spells it,
 		// and a Content-Type of nil would be sniffed in the replay.)
-		if len(values) > 0 {
+		if len(values) > 0 && !r.isTrailer(name) {
 			name = http.CanonicalHeaderKey(name)
 			if outer[name] != nil {
 				values = append(slices.Clip(outer[name]), values...)
@@ -83,6 +84,12 @@ func (r *Recorder) WriteHeader(status int) {
 			outer[name] = values
 		}
 	}
+}
+
+// isTrailer reports whether net/http would send a header that the handler set behind the body. Trailers are not recorded, so that
+// a replay would lack them; those of the outer middleware are its own affair.
+func (r *Recorder) isTrailer(name string) bool {
+	return strings.HasPrefix(name, http.TrailerPrefix) && r.before[name] == nil
 }
 
 // Write keeps b. It returns [idempotency.ErrResponseTooLarge] when the body grows over the limit.
@@ -130,8 +137,9 @@ func (r *Recorder) Response(list []string) (idempotency.Response, error) {
 // Send sends what was recorded.
 func (r *Recorder) Send() {
 	header := r.to.Header()
-	// A handler that passes on another service's headers may pass on its mark; and trailers are not recorded.
-	for _, name := range [...]string{Replayed, "Trailer"} {
+	// A handler that passes on another service's headers may pass on its mark, and how its body was framed; and trailers are not
+	// recorded.
+	for _, name := range [...]string{Replayed, "Trailer", "Transfer-Encoding"} {
 		if outer, ok := r.before[name]; ok {
 			header[name] = outer
 		} else {

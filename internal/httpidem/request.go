@@ -18,7 +18,7 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 		return nil, nil
 	}
 	if r.ContentLength > int64(limit) {
-		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		if expectsContinue(r) {
 			return nil, idempotency.ErrRequestTooLarge // reading would ask for what is then refused
 		}
 		return nil, tooLarge(r)
@@ -43,6 +43,16 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 			body = append(body, 0)[:len(body)]
 		}
 	}
+}
+
+// expectsContinue reports whether the client waits for a 100 before it sends the body, as net/http decides it.
+func expectsContinue(r *http.Request) bool {
+	for expectation := range strings.SplitSeq(r.Header.Get("Expect"), ",") {
+		if strings.EqualFold(strings.Trim(expectation, " \t"), "100-continue") {
+			return true
+		}
+	}
+	return false
 }
 
 // errConsumed refuses to take any two requests for the same because neither has a body any more.

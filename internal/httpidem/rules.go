@@ -14,6 +14,7 @@ import (
 type Options struct {
 	Headers            []string
 	Optional           bool
+	MaxKeyBytes        int
 	Validate           func(key string) error
 	Methods            []string
 	MaxRequestBytes    int
@@ -29,6 +30,7 @@ type Rules struct {
 	engine  *idempotency.Engine
 	options Options
 	replay  []string
+	tooLong error    // what a key over MaxKeyBytes is answered by
 	keep    []string // request headers that are stored with a recovery point
 }
 
@@ -55,6 +57,12 @@ func NewRules(engine *idempotency.Engine, options Options) (*Rules, error) {
 	if options.MaxRequestBytes == 0 {
 		options.MaxRequestBytes = 1 << 20
 	}
+	if options.MaxKeyBytes < 0 || options.MaxKeyBytes > idempotency.MaxKeyBytes {
+		return nil, fmt.Errorf("MaxKeyBytes is %d: give 1 to %d, or 0 for the default, %[2]d", options.MaxKeyBytes, idempotency.MaxKeyBytes)
+	}
+	if options.MaxKeyBytes == 0 {
+		options.MaxKeyBytes = idempotency.MaxKeyBytes
+	}
 	if options.OnError == nil {
 		options.OnError = func(w http.ResponseWriter, _ *http.Request, err *idempotency.Error) { WriteProblem(w, err) }
 	}
@@ -74,7 +82,7 @@ func NewRules(engine *idempotency.Engine, options Options) (*Rules, error) {
 		return nil, err
 	}
 	options.Methods = slices.Clone(options.Methods)
-	return &Rules{engine: engine, options: options, replay: replay, keep: keep}, nil
+	return &Rules{engine: engine, options: options, replay: replay, tooLong: tooLong(options.MaxKeyBytes), keep: keep}, nil
 }
 
 func canonical(option string, names []string) ([]string, error) {

@@ -169,6 +169,9 @@ func (x *exchange) read() (keyed bool, err error) {
 	if err := x.in.Key.Check(); err != nil {
 		return false, err
 	}
+	if len(key) > options.MaxKeyBytes {
+		return false, x.rules.tooLong
+	}
 	if options.Validate != nil {
 		if err := options.Validate(key); err != nil {
 			return false, as(idempotency.ErrKeyInvalid, err)

@@ -33,3 +33,8 @@ func MinLength(n int) func(key string) error {
 		return nil
 	}
 }
+
+// tooLong refuses a key of more than most bytes.
+func tooLong(most int) error {
+	return &idempotency.Error{Code: idempotency.CodeKeyInvalid, Detail: fmt.Sprintf("The idempotency key must have at most %d characters.", most)}
+}
