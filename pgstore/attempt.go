@@ -316,9 +316,9 @@ var (
 		"return the error, or run what may fail inside tx.Begin (a savepoint)"))
 )
 
-// errMoved is what comes of a search_path that the handler has changed.
-var errMoved = idempotency.ErrTransactionAborted.Because(cause("pgstore: the handler changed the search_path, so that another table was meant in the end: " +
-	"name the table's schema in pgstore.Config.Schema"))
+// errMoved is what comes of a search_path that the handler has changed, or of a table that was made anew meanwhile.
+var errMoved = idempotency.ErrTransactionAborted.Because(cause("pgstore: the table is another one than when the key was read: if the handler changed the search_path, " +
+	"name the table's schema in pgstore.Config.Schema; if a migration made the table anew, there is nothing to do"))
 
 // canceled is a context that ends a Close at once.
 var canceled = func() context.Context {
