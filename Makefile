@@ -10,14 +10,18 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Longer than the slowest package takes on two cores with the race detector.
 TEST_TIMEOUT ?= 10m
 FUZZ_TIME ?= 10s
-# What make torture runs: the crash matrix, the same behind PgBouncer, and the storm over card payments.
-TORTURE ?= CardPayment
+# What make crashes runs: the crash matrix, the same behind PgBouncer, and the storm over card payments.
+CRASHES ?= CardPayment
+# How long make torture breaks things, what everything random is drawn from (empty: another seed each time), and which faults strike.
+DURATION ?= 2m
+SEED ?=
+FAULTS ?= all
 # Further arguments of the benchmark, or of go test.
 ARGS ?=
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
 
 .PHONY: demo
 demo: bin/withpostgres ## serve the payments API on 127.0.0.1:8080 (LISTEN_ADDR) with a throw-away database, and print curl lines
@@ -28,10 +32,22 @@ demo: bin/withpostgres ## serve the payments API on 127.0.0.1:8080 (LISTEN_ADDR)
 test: bin/withpostgres bin/testsummary ## run every test of every module with the race detector, on a real PostgreSQL
 	@bin/withpostgres -- bin/testsummary -race -timeout $(TEST_TIMEOUT) $(ARGS) $(PACKAGES)
 
+.PHONY: test-matrix
+test-matrix: bin/testmatrix ## run the tests that touch PostgreSQL on versions 14 to 18, and print a grid (ARGS='-h' tells how to get and choose them)
+	@bin/testmatrix $(ARGS)
+
 .PHONY: torture
-torture: bin/withpostgres ## kill and stop servers at every statement of a card payment and inside the provider, and in a storm: minutes, with progress
-	@go test -c -race -o bin/torture ./integration/stack
-	@cd integration/stack && ONLYONCE_TORTURE=all ../../bin/withpostgres -- ../../bin/torture -test.timeout 30m -test.parallel 4 -test.run '$(TORTURE)' $(ARGS)
+torture: bin/torture ## break servers, connections, the database and clocks under load for DURATION (2m), by SEED and FAULTS, and check every answer
+	@DURATION='$(DURATION)' SEED='$(SEED)' FAULTS='$(FAULTS)' bin/torture $(ARGS)
+
+.PHONY: mutants
+mutants: bin/mutants ## plant bugs into the servers, one at a time, and see each convicted by the torture's checker: a quarter of an hour
+	@bin/mutants $(ARGS)
+
+.PHONY: crashes
+crashes: bin/withpostgres ## kill and stop servers at every statement of a card payment and inside the provider, and in a storm: minutes, with progress
+	@go test -c -race -o bin/crashes ./integration/stack
+	@cd integration/stack && ONLYONCE_TORTURE=all ../../bin/withpostgres -- ../../bin/crashes -test.timeout 30m -test.parallel 4 -test.run '$(CRASHES)' $(ARGS)
 
 .PHONY: bench
 bench: bin/withpostgres ## measure against a PostgreSQL that syncs to disk (ARGS='-h' tells what can be measured)
@@ -67,6 +83,6 @@ clean: ## remove what the other targets built
 
 # Built rather than run by go run, which would stand between them and their signals and exit codes. Go knows best whether
 # they are up to date.
-.PHONY: bin/withpostgres bin/testsummary
-bin/withpostgres bin/testsummary:
+.PHONY: bin/withpostgres bin/testsummary bin/torture bin/testmatrix bin/mutants
+bin/withpostgres bin/testsummary bin/torture bin/testmatrix bin/mutants:
 	@go build -C integration -o ../$@ ./cmd/$(@F)

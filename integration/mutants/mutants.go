@@ -1,0 +1,162 @@
+// Package mutants is the trial of the checker: bugs that systems like this one have had, planted one at a time into the servers that
+// the torture runs. Each must be convicted by what the histories show. A mutant that is acquitted is a hole in the checker, or
+// says that another layer makes good what was broken; then the bug is planted in all layers.
+package mutants
+
+import (
+	"github.com/onlyonce/onlyonce/integration/overlay"
+)
+
+// Mutant is a bug, and the conditions under which it must show.
+type Mutant struct {
+	Name string
+	// Bug says what was broken.
+	Bug string
+	// Under is the run that must convict it.
+	Under Conditions
+	edits []overlay.Edit
+}
+
+const (
+	sql    = "pgstore/sql.go"
+	claim  = "pgstore/claim.go"
+	ending = "pgstore/ending.go"
+)
+
+// All are the mutants.
+var All = []Mutant{
+	{
+		Name:  "no-lock",
+		Bug:   "the key's lock is never taken",
+		Under: duplicates,
+		edits: []overlay.Edit{{File: sql, Old: "`SELECT pg_try_advisory_xact_lock($1), now()", New: "`SELECT $1::bigint IS NOT NULL, now()"}},
+	},
+	{
+		Name:  "one-statement",
+		Bug:   "lock and read are one statement, whose snapshot is older than the lock, and a second record is no error",
+		Under: duplicates,
+		edits: []overlay.Edit{
+			{File: claim, Old: `	batch.Queue(s.sql.lock, a.lock)
+	batch.Queue(s.sql.read, key.Scope, key.Value)
+`, New: `	batch.Queue("SELECT pg_try_advisory_xact_lock($1), now(), '"+s.sql.table+"'::regclass::oid, pg_is_in_recovery(), "+
+		"coalesce(k.state, ''), k.fingerprint, k.status, k.headers, k.body, coalesce(k.expires_at <= statement_timestamp(), false) "+
+		"FROM (VALUES (1)) one LEFT JOIN "+s.sql.table+" k ON k.scope = $2 AND k.key = $3", a.lock, key.Scope, key.Value)
+`},
+			{File: claim, Old: `		err = results.QueryRow().Scan(&locked, &a.began, &a.table, &standby)
+	}
+	if err == nil {
+		err = found.scan(results.QueryRow())
+	}
+`, New: `		err = results.QueryRow().Scan(&locked, &a.began, &a.table, &standby,
+			&found.state, &found.fingerprint, &found.status, &found.headers, &found.body, &found.expired)
+		found.present = found.state != ""
+	}
+`},
+			{File: sql, Old: "statement_timestamp(), statement_timestamp() + $8::bigint * interval '1 microsecond')`",
+				New: "statement_timestamp(), statement_timestamp() + $8::bigint * interval '1 microsecond') ON CONFLICT (scope, key) DO NOTHING`"},
+		},
+	},
+	{
+		Name:  "reply-before-commit",
+		Bug:   "the client is answered while the commit is on its way",
+		Under: crashes,
+		edits: []overlay.Edit{{File: ending, Old: `	s := a.send(ctx, last)
+	switch {
+	case s.certain:
+		return a.failed(ctx, s.err, s.at, last)
+`, New: `	go func() {
+		_ = a.send(context.Background(), last)
+		a.letGo()
+	}()
+	if true {
+		return idempotency.Settled{Record: last.record}, nil
+	}
+	var s sent
+	switch {
+	case s.certain:
+		return a.failed(ctx, s.err, s.at, last)
+`}},
+	},
+	{
+		Name:  "callers-context",
+		Bug:   "handler and commit end with the client's context",
+		Under: vanishing,
+		edits: []overlay.Edit{{File: "idempotency/engine.go", Old: "	detached := context.WithoutCancel(ctx)\n	run := newRun", New: "	detached := ctx\n	run := newRun"}},
+	},
+	{
+		Name:  "commit-error-believed",
+		Bug:   "a COMMIT whose reply is lost is taken for one that did not happen",
+		Under: lostReplies,
+		edits: []overlay.Edit{{File: ending, Old: `	case s.err != nil:
+		return a.readBack(ctx, last.record, s.err)
+	}
+	unreplicated := commitUnreplicated(a.conn)
+	a.letGo()
+	switch {
+	case s.tag.String() != commitSQL:
+		return idempotency.Settled{}, errFailedStatement
+`, New: `	case s.err != nil:
+		_ = a.conn.Conn().Close(canceled)
+		a.letGo()
+		return idempotency.Settled{}, idempotency.ErrStoreUnavailable.Because(s.err)
+	}
+	unreplicated := commitUnreplicated(a.conn)
+	a.letGo()
+	switch {
+	case s.tag.String() != commitSQL:
+		return idempotency.Settled{}, errFailedStatement
+`}},
+	},
+	{
+		Name:  "two-transactions",
+		Bug:   "the response is stored by a transaction of its own, after that of the handler's writes",
+		Under: lostReplies,
+		edits: []overlay.Edit{
+			{File: "pgstore/attempt.go", Old: "	default:\n		a.queueDeleteExpired(last.batch)\n", New: `	default:
+		_, _ = a.conn.Exec(ctx, commitSQL)
+		_, _ = a.conn.Exec(ctx, "BEGIN")
+		a.queueDeleteExpired(last.batch)
+`},
+			{File: sql, Old: "CASE WHEN now() = $7::timestamptz THEN now() END,\n	statement_timestamp()", New: "$7::timestamptz,\n	statement_timestamp()"},
+		},
+	},
+	{
+		Name:  "no-owner-token",
+		Bug:   "all attempts at a key with recovery points have the same owner token",
+		Under: zombies,
+		edits: []overlay.Edit{{File: "pgstore/chain.go", Old: "	_, _ = rand.Read(r.next) // it never fails\n", New: "	_ = rand.Read\n"}},
+	},
+	{
+		Name:  "rows-affected-ignored",
+		Bug:   "nobody looks at how many rows an INSERT or UPDATE has changed",
+		Under: refusals,
+		edits: []overlay.Edit{
+			{File: ending, Old: "case !a.keyless && s.inserted == 0:", New: "case false:"},
+			{File: "pgstore/saving.go", Old: "case tag.RowsAffected() == 0:", New: "case tag.RowsAffected() < 0:"},
+			{File: sql, Old: "{literal}::regclass::oid = $13::oid\nRETURNING 1) SELECT 1 / count(*)", New: "{literal}::regclass::oid = $13::oid\nRETURNING 1) SELECT count(*)"},
+			{File: sql, Old: "{literal}::regclass::oid = $9::oid\nRETURNING 1) SELECT 1 / count(*)", New: "{literal}::regclass::oid = $9::oid\nRETURNING 1) SELECT count(*)"},
+			{File: sql, Old: "AND owner = $7\nRETURNING 1) SELECT 1 / count(*)", New: "AND owner = $7\nRETURNING 1) SELECT count(*)"},
+		},
+	},
+	{
+		Name:  "application-clock",
+		Bug:   "the application's clock says what has expired",
+		Under: clocks,
+		edits: []overlay.Edit{
+			{File: sql, Old: "readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= statement_timestamp(), false)",
+				New: "readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= $3::timestamptz, false)"},
+			{File: sql, Old: "WHERE scope = $1 AND key = $2 AND state = 'completed' AND expires_at <= statement_timestamp()`",
+				New: "WHERE scope = $1 AND key = $2 AND state = 'completed' AND expires_at <= $3::timestamptz`"},
+			{File: claim, Old: "batch.Queue(s.sql.read, key.Scope, key.Value)", New: "batch.Queue(s.sql.read, key.Scope, key.Value, time.Now())"},
+			{File: claim, Old: "conn.QueryRow(ctx, s.sql.read, key.Scope, key.Value)", New: "conn.QueryRow(ctx, s.sql.read, key.Scope, key.Value, time.Now())"},
+			{File: claim, Old: "	\"fmt\"\n", New: "	\"fmt\"\n	\"time\"\n"},
+			{File: "pgstore/attempt.go", Old: "batch.Queue(a.store.sql.deleteExpired, a.key.Scope, a.key.Value)", New: "batch.Queue(a.store.sql.deleteExpired, a.key.Scope, a.key.Value, time.Now())"},
+		},
+	},
+	{
+		Name:  "reaper-takes-pending",
+		Bug:   "the reaper deletes keys that were left at a recovery point",
+		Under: abandoned,
+		edits: []overlay.Edit{{File: sql, Old: "WHERE state = 'completed' AND expires_at <= statement_timestamp()\n	ORDER BY", New: "WHERE coalesce(expires_at, leased_until) <= statement_timestamp()\n	ORDER BY"}},
+	},
+}
