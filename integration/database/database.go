@@ -61,6 +61,10 @@ type Search struct {
 	Durable bool
 	// Settings are postgresql.conf settings for a database that is started here.
 	Settings map[string]string
+	// Folder is where the binaries of a local cluster are. Empty: ephemeral.FindBinaries looks for them.
+	Folder string
+	// Image is the container image. Empty: [Image].
+	Image string
 }
 
 // Find is [Search.Find] with nothing but an order.
@@ -134,7 +138,7 @@ func given() (*Database, error) {
 }
 
 func (s Search) local(ctx context.Context) (*Database, error) {
-	cluster, err := ephemeral.Start(ctx, ephemeral.Options{Durable: s.Durable, Settings: s.Settings})
+	cluster, err := ephemeral.Start(ctx, ephemeral.Options{BinDir: s.Folder, Durable: s.Durable, Settings: s.Settings})
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ func TestAContainerAnswersUntilItIsClosed(t *testing.T) {
 	t.Setenv(WayVariable, "")
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	if err := dockerAnswers(ctx); err != nil {
+	if err := DockerAnswers(ctx); err != nil {
 		t.Skip(err)
 	}
 

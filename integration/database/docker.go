@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -12,10 +13,11 @@ import (
 
 // docker starts a container. Testcontainers' own reaper removes it if this process is killed.
 func (s Search) docker(ctx context.Context) (*Database, error) {
-	if err := dockerAnswers(ctx); err != nil {
+	if err := DockerAnswers(ctx); err != nil {
 		return nil, err
 	}
-	container, err := postgres.Run(ctx, Image,
+	image := cmp.Or(s.Image, Image)
+	container, err := postgres.Run(ctx, image,
 		postgres.WithDatabase("onlyonce"),
 		postgres.WithUsername("postgres"),
 		postgres.WithPassword("postgres"),
@@ -30,14 +32,14 @@ func (s Search) docker(ctx context.Context) (*Database, error) {
 	}
 	if err != nil {
 		_ = remove() // the first error is the one that matters
-		return nil, fmt.Errorf("start a container of %s: %w", Image, err)
+		return nil, fmt.Errorf("start a container of %s: %w", image, err)
 	}
 	url, err := container.ConnectionString(ctx, "sslmode=disable")
 	if err != nil {
 		_ = remove()
 		return nil, fmt.Errorf("ask the container for its address: %w", err)
 	}
-	return &Database{URL: url, How: "a container of " + Image, close: remove}, nil
+	return &Database{URL: url, How: "a container of " + image, close: remove}, nil
 }
 
 func (s Search) command() []string {
@@ -54,8 +56,8 @@ func (s Search) command() []string {
 	return command
 }
 
-// dockerAnswers asks the daemon. Testcontainers panics on some machines that have no Docker.
-func dockerAnswers(ctx context.Context) (err error) {
+// DockerAnswers asks the daemon. Testcontainers panics on some machines that have no Docker.
+func DockerAnswers(ctx context.Context) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = fmt.Errorf("docker does not answer: %v", reason)

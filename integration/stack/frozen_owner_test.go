@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/onlyonce/onlyonce/internal/wireproxy"
 )
@@ -60,5 +61,38 @@ func freezeOwner(t *testing.T, w *world, with settings) {
 	}
 	assert.Equal(t, once, w.effects(t, "key"))
 	wantSame(t, retried, owner.send(payFor("alice", "key")))
+	w.wantBalanced(t)
+}
+
+// An owner that stops in the middle of a batch, with a part of it sent, is not idle for the server, which waits for the rest. Since
+// PostgreSQL 17 a bound on the whole transaction frees its lock.
+func TestAnOwnerThatStopsInTheMiddleOfABatchIsOvertakenSincePostgreSQL17(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	known := false
+	require.NoError(t, w.pool.QueryRow(deadline(t), "SELECT current_setting('server_version_num')::int >= 170000").Scan(&known))
+	if !known {
+		t.Skip("this server is older than PostgreSQL 17, and has no transaction_timeout")
+	}
+	with := settings{URL: w.url, IdleInTransaction: patience, Transaction: 2 * time.Second}
+	other := startServer(t, with)
+	proxy, url := w.behind(t, wireproxy.Config{})
+	with.URL = url
+	owner := startProcess(t, with)
+	require.Equal(t, 201, owner.send(payFor("alice", "before")).status)
+	point := proxy.At(wireproxy.Statement.Commits, wireproxy.Stop)
+	first := owner.start(payFor("alice", "key"))
+	reach(t, point, first)
+	owner.signal(t, syscall.SIGSTOP)
+
+	assert.Equal(t, "409 in-progress", other.send(payFor("alice", "key")).String(), "its lock counts")
+	retried, _ := insist(t, payFor("alice", "key"), other)
+	assert.Equal(t, 201, retried.status, retried.body)
+	assert.False(t, retried.replayed)
+
+	owner.signal(t, syscall.SIGCONT)
+	point.Resume()
+	wantSame(t, retried, result(t, first)) // its COMMIT comes too late, and it reads back what became of the key
+	assert.Equal(t, once, w.effects(t, "key"))
 	w.wantBalanced(t)
 }

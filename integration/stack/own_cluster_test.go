@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -14,18 +15,15 @@ import (
 
 	"github.com/onlyonce/onlyonce/internal/ephemeral"
 	"github.com/onlyonce/onlyonce/migrations"
+
+	example "github.com/onlyonce/onlyonce/examples/payments/server"
 )
 
 // newOwnWorld is newWorld in a cluster of the test's own, which may be broken as a whole. Without server binaries on this
 // machine the test is skipped, and says so.
 func newOwnWorld(t *testing.T, accounts ...string) (*world, *ephemeral.Cluster) {
 	t.Helper()
-	cluster, err := ephemeral.Start(deadline(t), ephemeral.Options{})
-	if errors.Is(err, ephemeral.ErrNoBinaries) {
-		t.Skipf("a cluster of this test's own cannot be started: %v", err)
-	}
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, cluster.Stop()) })
+	cluster := ownCluster(t)
 	w := &world{url: cluster.URL("")}
 
 	config, err := pgx.ParseConfig(w.url)
@@ -37,14 +35,41 @@ func newOwnWorld(t *testing.T, accounts ...string) (*world, *ephemeral.Cluster) 
 	_, err = provider.Up(deadline(t))
 	require.NoError(t, err)
 
-	pooled, err := pgxpool.ParseConfig(w.url)
-	require.NoError(t, err)
-	few(pooled)
-	// The cluster goes down now and then, and these connections with it.
-	pooled.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
-	w.pool, err = pgxpool.NewWithConfig(deadline(t), pooled)
-	require.NoError(t, err)
-	t.Cleanup(w.pool.Close)
+	w.pool = poolOf(t, w.url)
 	w.furnish(t, accounts...)
 	return w, cluster
+}
+
+// newOwnCardWorld is newCardWorld in a cluster of the test's own.
+func newOwnCardWorld(t *testing.T) (*world, *ephemeral.Cluster) {
+	t.Helper()
+	cluster := ownCluster(t)
+	w := &world{url: cluster.URL(""), pool: poolOf(t, cluster.URL(""))}
+	require.NoError(t, example.MigrateDatabase(deadline(t), w.url, slog.New(slog.DiscardHandler)))
+	require.NoError(t, example.SeedDatabase(deadline(t), w.pool))
+	return w, cluster
+}
+
+func ownCluster(t *testing.T) *ephemeral.Cluster {
+	t.Helper()
+	cluster, err := ephemeral.Start(deadline(t), ephemeral.Options{})
+	if errors.Is(err, ephemeral.ErrNoBinaries) {
+		t.Skipf("a cluster of this test's own cannot be started: %v", err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, cluster.Stop()) })
+	return cluster
+}
+
+// poolOf connects to a cluster that goes down now and then, and these connections with it.
+func poolOf(t *testing.T, url string) *pgxpool.Pool {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(url)
+	require.NoError(t, err)
+	few(config)
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
+	pool, err := pgxpool.NewWithConfig(deadline(t), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
 }

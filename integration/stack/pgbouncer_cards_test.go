@@ -10,10 +10,9 @@ import (
 // Between two steps nothing is held, so that each transaction of a card payment may have another of PgBouncer's connections.
 func TestBehindPgBouncerACardPaymentIsTakenOnceWhereverItsProcessIsHit(t *testing.T) {
 	beside(t)
-	program := bouncer(t)
 	pooled := func(t *testing.T) (*world, string, cardSettings) {
 		w, schema := newCardWorld(t)
-		return w, schema, cardSettings{URL: startBouncer(t, program, w.url, schema), BehindPooler: true}
+		return w, schema, cardSettings{URL: startBouncer(t, w.url, schema), BehindPooler: true}
 	}
 	_, _, with := pooled(t)
 	r := observe(t, with.URL, with)

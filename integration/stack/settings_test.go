@@ -23,7 +23,9 @@ type settings struct {
 	Connections       int               // 0: 4
 	Wait              time.Duration
 	IdleInTransaction time.Duration
-	Timeout           time.Duration
+	Transaction       time.Duration // by the server's clock, since PostgreSQL 17
+	Timeout           time.Duration // of the store's round trips
+	HandlerTimeout    time.Duration
 	BehindPooler      bool
 }
 
@@ -43,6 +45,7 @@ func (s settings) pool(ctx context.Context) (*pgxpool.Pool, error) {
 	u.RawQuery = query.Encode()
 	return pgstore.NewPool(ctx, u.String(), pgstore.PoolConfig{
 		IdleInTransaction: s.IdleInTransaction,
+		Transaction:       s.Transaction,
 		BehindPooler:      s.BehindPooler,
 	})
 }
@@ -56,12 +59,13 @@ func (s settings) engine(pool *pgxpool.Pool, observer idempotency.Observer) (*id
 		}
 		s.Schema = u.Query().Get("search_path")
 	}
-	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: s.Schema, Timeout: s.Timeout})
+	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: s.Schema, Timeout: s.Timeout, ReadBackTimeout: s.Timeout})
 	if err != nil {
 		return nil, err
 	}
 	return idempotency.New(store, idempotency.Config{
 		Wait:             s.Wait,
+		HandlerTimeout:   s.HandlerTimeout,
 		Observer:         observer,
 		MaxResponseBytes: maxResponse,
 	})

@@ -25,12 +25,19 @@ var usualFolders = []string{
 	"/usr/local/pgsql/bin",
 }
 
-// FindBinaries returns the folder of initdb and postgres. With dir it looks there and nowhere else; without, on PATH, then
-// in the folder that pg_config names, then in the usual folders, the highest major version first. The error is
-// [ErrNoBinaries], wrapped.
+// BinariesVariable is the environment variable that names the folder of initdb and postgres, and then the only one: a run of the
+// tests against one version must not take another version's server. A folder that has none leaves the tests without.
+const BinariesVariable = "ONLYONCE_TEST_PG_BIN"
+
+// FindBinaries returns the folder of initdb and postgres. With dir it looks there and nowhere else; without, where
+// [BinariesVariable] says, if it is set; else on PATH, then in the folder that pg_config names, then in the usual folders,
+// the highest major version first. The error is [ErrNoBinaries], wrapped.
 func FindBinaries(dir string) (string, error) {
 	if runtime.GOOS == "windows" || runtime.GOOS == "plan9" {
 		return "", fmt.Errorf("%w; on %s they are never looked for", ErrNoBinaries, runtime.GOOS)
+	}
+	if dir == "" {
+		dir = os.Getenv(BinariesVariable)
 	}
 	if dir != "" {
 		if !hasServer(dir) {
@@ -44,6 +51,15 @@ func FindBinaries(dir string) (string, error) {
 		}
 	}
 	return "", ErrNoBinaries
+}
+
+// Installed returns the folders of all servers that this machine has where [FindBinaries] looks, the one that it would take first. Two
+// names of one folder may both be there.
+func Installed() []string {
+	if dir := os.Getenv(BinariesVariable); dir != "" || runtime.GOOS == "windows" || runtime.GOOS == "plan9" {
+		return slices.DeleteFunc([]string{dir}, func(dir string) bool { return !hasServer(dir) })
+	}
+	return slices.DeleteFunc(candidates(), func(dir string) bool { return !hasServer(dir) })
 }
 
 func candidates() []string {

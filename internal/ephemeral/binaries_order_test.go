@@ -22,10 +22,14 @@ func TestTheHighestMajorVersionOfAUsualFolderWins(t *testing.T) {
 	t.Cleanup(func() { usualFolders = usual })
 	usualFolders = []string{filepath.Join(root, "*", "bin")}
 	t.Setenv("PATH", "")
+	t.Setenv(BinariesVariable, "")
 
 	found, err := FindBinaries("")
 	require.NoError(t, err)
 	assert.Equal(t, filepath.Join(root, "postgresql@18", "bin"), found)
+	all := Installed()
+	assert.Contains(t, all, filepath.Join(root, "9.6", "bin"))
+	assert.Equal(t, found, all[0])
 
 	usualFolders = nil
 	_, err = FindBinaries("")

@@ -36,6 +36,7 @@ func TestAnExplicitFolderIsTheOnlyOneLookedIn(t *testing.T) {
 func TestThePathWinsOverTheUsualFolders(t *testing.T) {
 	onPath := fakeServer(t, "initdb", "postgres")
 	t.Setenv("PATH", onPath)
+	t.Setenv(ephemeral.BinariesVariable, "")
 	found, err := ephemeral.FindBinaries("")
 	require.NoError(t, err)
 	want, err := filepath.EvalSymlinks(onPath)
@@ -48,9 +49,23 @@ func TestASymlinkOnThePathLeadsToTheFolderItPointsInto(t *testing.T) {
 	links := t.TempDir()
 	require.NoError(t, os.Symlink(filepath.Join(whole, "initdb"), filepath.Join(links, "initdb")))
 	t.Setenv("PATH", links)
+	t.Setenv(ephemeral.BinariesVariable, "")
 	found, err := ephemeral.FindBinaries("")
 	require.NoError(t, err)
 	want, err := filepath.EvalSymlinks(whole)
 	require.NoError(t, err)
 	assert.Equal(t, want, found)
+}
+
+func TestTheFolderInTheEnvironmentIsTheOnlyOneLookedIn(t *testing.T) {
+	t.Setenv("PATH", fakeServer(t, "initdb", "postgres"))
+	named := fakeServer(t, "initdb", "postgres")
+	t.Setenv(ephemeral.BinariesVariable, named)
+	found, err := ephemeral.FindBinaries("")
+	require.NoError(t, err)
+	assert.Equal(t, named, found)
+
+	t.Setenv(ephemeral.BinariesVariable, fakeServer(t))
+	_, err = ephemeral.FindBinaries("")
+	require.ErrorIs(t, err, ephemeral.ErrNoBinaries)
 }

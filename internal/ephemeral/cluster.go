@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -110,7 +109,11 @@ func (c *Cluster) initialize(ctx context.Context, options Options) error {
 		settings["full_page_writes"] = "off"
 	}
 	maps.Copy(settings, options.Settings)
+	return c.configure(settings)
+}
 
+// configure adds settings to postgresql.conf. The last line wins.
+func (c *Cluster) configure(settings map[string]string) error {
 	var lines strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		fmt.Fprintf(&lines, "%s = '%s'\n", name, strings.ReplaceAll(settings[name], "'", "''"))
@@ -157,7 +160,7 @@ func (c *Cluster) URL(database string) string {
 	u := url.URL{
 		Scheme:   "postgres",
 		User:     url.User("postgres"),
-		Host:     "127.0.0.1:" + strconv.Itoa(c.port),
+		Host:     c.Address(),
 		Path:     "/" + database,
 		RawQuery: "sslmode=disable",
 	}

@@ -90,6 +90,9 @@ func (c *Cluster) launch(ctx context.Context) error {
 	return nil
 }
 
+// answers are the states in which a server accepts connections; standby is that of one in recovery, which is read only.
+var answers = map[string]bool{"ready": true, "standby": true}
+
 // awaitReady watches the server's lock file, as pg_ctl does: it says when the server is ready, and unlike a connection
 // it cannot be somebody else's who listens on the same port.
 func (c *Cluster) awaitReady(ctx context.Context, s *server) error {
@@ -97,7 +100,7 @@ func (c *Cluster) awaitReady(ctx context.Context, s *server) error {
 	for {
 		if content, err := os.ReadFile(lock); err == nil {
 			lines := strings.Split(string(content), "\n")
-			if len(lines) > 7 && lines[0] == strconv.Itoa(s.pid()) && strings.TrimSpace(lines[7]) == "ready" {
+			if len(lines) > 7 && lines[0] == strconv.Itoa(s.pid()) && answers[strings.TrimSpace(lines[7])] {
 				return nil
 			}
 		}
