@@ -311,6 +311,25 @@ func TestAnIndexThatWasBuiltBeforehandIsTaken(t *testing.T) {
 	assert.Equal(t, want, objects(t, db))
 }
 
+// A CREATE INDEX CONCURRENTLY that fails leaves an index that no query uses.
+func TestAnIndexWhoseBuildingFailedIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	db := open(t, pgtest.EmptySchema(t))
+	p := provider(t, db)
+	_, err := p.UpTo(ctx, 1)
+	require.NoError(t, err)
+	_, err = db.ExecContext(ctx, `CREATE INDEX idempotency_keys_pending_scope ON idempotency_keys (scope) WHERE state = 'pending'`)
+	require.NoError(t, err)
+	_, err = db.ExecContext(ctx, `UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idempotency_keys_pending_scope'::regclass`)
+	require.NoError(t, err)
+	_, err = p.Up(ctx)
+	require.NoError(t, err)
+	var valid bool
+	require.NoError(t, db.QueryRowContext(ctx, `SELECT indisvalid FROM pg_index WHERE indexrelid = 'idempotency_keys_pending_scope'::regclass`).Scan(&valid))
+	assert.True(t, valid)
+}
+
 func openImpatient(t *testing.T, schema string) *sql.DB {
 	t.Helper()
 	return openWith(t, schema, "lock_timeout", "100ms")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,11 +24,12 @@ type attempt struct {
 	expired *idempotency.Record // what is there, if its retention is over
 	row     pendingRow          // of a key with recovery points
 
-	mu       sync.Mutex // for what follows: the handler's goroutines come by Tx
-	*phase              // the open transaction; nil between two
-	first    phase      // that of the claim, which is mostly the only one
-	detached bool       // a foreign call runs
-	over     bool       // Complete, Refuse, Release or Yield was called
+	mu       sync.Mutex               // for what follows: the handler's goroutines come by Tx
+	*phase                            // the open transaction; nil between two
+	first    phase                    // that of the claim, which is mostly the only one
+	traced   atomic.Pointer[pgx.Conn] // that of the open transaction, for OutsideTracer
+	detached bool                     // a foreign call runs
+	over     bool                     // Complete, Refuse, Release or Yield was called
 }
 
 // phase is one transaction of an attempt, and the connection that it is on.
@@ -44,6 +46,7 @@ type phase struct {
 func (a *attempt) on(conn *pgxpool.Conn) {
 	a.first.conn = conn
 	a.phase = &a.first
+	a.traced.Store(conn.Conn())
 }
 
 func (p *phase) hold(tx pgx.Tx) {
@@ -79,8 +82,7 @@ func (a *attempt) current(ctx context.Context) pgx.Tx {
 	case a.detached:
 		return failedTx(closedTx, ErrTxForeign)
 	}
-	// The statements that open it are the store's own, and not to be taken for the handler's (see OutsideTracer).
-	ctx, cancel := a.store.bounded(context.WithValue(ctx, txKey{}, nil))
+	ctx, cancel := a.store.bounded(ctx)
 	defer cancel()
 	if err := a.open(ctx); err != nil {
 		return failedTx(closedTx, err)
@@ -235,7 +237,7 @@ func (a *attempt) unusable(ctx context.Context) error {
 	conn := a.conn.Conn()
 	switch {
 	case a.guard.stray.Load():
-		return idempotency.ErrTransactionAborted.Because(cause("pgstore: a goroutine of the handler was using the transaction when the handler returned: " +
+		return idempotency.ErrTransactionAborted.Because(known("pgstore: a goroutine of the handler was using the transaction when the handler returned: " +
 			"wait for the goroutines that it starts"))
 	case a.guard.ended.Load():
 		if a.status() != 'I' && !conn.IsClosed() {
@@ -243,9 +245,9 @@ func (a *attempt) unusable(ctx context.Context) error {
 		}
 		return errEnded
 	case conn.IsClosed():
-		return idempotency.ErrStoreUnavailable.Because(cause("pgstore: the connection was lost while the handler ran"))
+		return idempotency.ErrStoreUnavailable.Because(known("pgstore: the connection was lost while the handler ran"))
 	case conn.PgConn().IsBusy(): // the pool closes such a connection, which rolls back
-		return idempotency.ErrTransactionAborted.Because(cause("pgstore: the handler left a result open: close its rows or batch results before returning"))
+		return idempotency.ErrTransactionAborted.Because(known("pgstore: the handler left a result open: close its rows or batch results before returning"))
 	case a.status() == 'I':
 		return errEnded
 	case a.status() == 'E':
@@ -259,6 +261,7 @@ func (a *attempt) unusable(ctx context.Context) error {
 
 // letGo gives the connection back, after which nothing is open. The pool closes it if it is in a transaction still, and with that the server rolls back.
 func (a *attempt) letGo() {
+	a.traced.Store(nil)
 	defer func() { a.phase = nil }()
 	if a.stuck {
 		a.conn.Hijack() // its socket is closed; the pool makes another one
@@ -310,14 +313,14 @@ func (a *attempt) queueDeleteExpired(batch *pgx.Batch) {
 
 var (
 	errOver  = idempotency.ErrInternal.Because(errors.New("pgstore: the attempt is over: Complete, Refuse and Release may be called once, all together"))
-	errEnded = idempotency.ErrTransactionEnded.Because(cause("pgstore: the handler ended the transaction by SQL of its own (COMMIT or ROLLBACK): " +
+	errEnded = idempotency.ErrTransactionEnded.Because(known("pgstore: the handler ended the transaction by SQL of its own (COMMIT or ROLLBACK): " +
 		"leave that to the library, and look into what this request has written"))
-	errFailedStatement = idempotency.ErrTransactionAborted.Because(cause("pgstore: a statement failed, which aborted the transaction, and the handler reported success: " +
+	errFailedStatement = idempotency.ErrTransactionAborted.Because(known("pgstore: a statement failed, which aborted the transaction, and the handler reported success: " +
 		"return the error, or run what may fail inside tx.Begin (a savepoint)"))
 )
 
 // errMoved is what comes of a search_path that the handler has changed, or of a table that was made anew meanwhile.
-var errMoved = idempotency.ErrTransactionAborted.Because(cause("pgstore: the table is another one than when the key was read: if the handler changed the search_path, " +
+var errMoved = idempotency.ErrTransactionAborted.Because(known("pgstore: the table is another one than when the key was read: if the handler changed the search_path, " +
 	"name the table's schema in pgstore.Config.Schema; if a migration made the table anew, there is nothing to do"))
 
 // canceled is a context that ends a Close at once.

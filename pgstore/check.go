@@ -11,8 +11,8 @@ import (
 )
 
 // Check asks the server, once, whether the store can keep its promise there, and says what to do if not: the table is not
-// there or not migrated to the end, the server is a standby, the role may not use the table, or commits wait for a
-// standby and the pool was not set up by [Configure]. Call it at start, and where readiness is asked for.
+// there or lacks a column, the server is a standby, the role may not use the table, or commits wait for a
+// standby and the role may not confirm them, or the pool was not set up by [Configure]. Call it at start, and where readiness is asked for.
 func (s *Store) Check(ctx context.Context) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -22,8 +22,8 @@ func (s *Store) Check(ctx context.Context) error {
 	}
 	defer conn.Release()
 
-	var standby, synchronous, rights bool
-	if err := conn.QueryRow(ctx, s.sql.check, s.sql.table).Scan(&standby, &synchronous, &rights); err != nil {
+	var standby, synchronous, confirms, rights bool
+	if err := conn.QueryRow(ctx, s.sql.check, s.sql.table).Scan(&standby, &synchronous, &confirms, &rights); err != nil {
 		return explained(err)
 	}
 	if standby {
@@ -31,6 +31,10 @@ func (s *Store) Check(ctx context.Context) error {
 	}
 	if !rights {
 		return explained(&pgconn.PgError{Severity: "ERROR", Code: "42501", Message: "permission denied for table " + table})
+	}
+	if synchronous && !confirms {
+		return idempotency.ErrStoreUnavailable.Because(errors.New("pgstore: commits wait for a standby, and the role may not call what confirms a replay: " +
+			"grant it EXECUTE on pg_catalog.pg_logical_emit_message"))
 	}
 	if synchronous {
 		if _, err := conn.Exec(ctx, `DO $$ BEGIN RAISE WARNING '`+noticedKey+`'; END $$`); err != nil {

@@ -73,17 +73,10 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key, level pgx.Tx
 		return nil, nil, errStandby
 	case found.present && found.state == pendingState:
 		return s.claimPending(ctx, a, locked)
-	case found.present && !found.expired && found.synchronous:
-		a.abandon()
-		if err := s.confirm(ctx); err != nil {
-			return nil, nil, err
-		}
-		record, err := found.record()
-		return nil, record, err
 	case found.present && !found.expired:
 		// The client has its answer by this round trip; the transaction, which wrote nothing, ends behind its back.
 		go a.abandon()
-		record, err := found.record()
+		record, err := s.settledRecord(ctx, &found)
 		return nil, record, err
 	case !locked:
 		a.abandon()
@@ -140,6 +133,11 @@ func (s *Store) lookupOnce(ctx context.Context, key idempotency.Key) (*idempoten
 	if !found.present || found.expired || found.state == pendingState {
 		return nil, nil
 	}
+	return s.settledRecord(ctx, &found)
+}
+
+// settledRecord returns the record of a row that a failover does not undo.
+func (s *Store) settledRecord(ctx context.Context, found *row) (*idempotency.Record, error) {
 	if found.synchronous {
 		if err := s.confirm(ctx); err != nil {
 			return nil, err

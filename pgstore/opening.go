@@ -22,6 +22,7 @@ func (a *attempt) open(ctx context.Context) error {
 		}
 		if err == nil && now.locked {
 			a.phase = p
+			a.traced.Store(p.conn.Conn())
 			return nil
 		}
 		p.discard(ctx)

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -57,12 +58,9 @@ func (t *OutsideTracer) outside(ctx context.Context, conn *pgx.Conn, sql string)
 	return context.WithValue(ctx, outsideKey{}, &Outside{Scope: a.key.Scope, SQL: sql})
 }
 
-// isOn reports whether conn is that of the open transaction.
-func (a *attempt) isOn(conn *pgx.Conn) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.phase != nil && a.conn.Conn() == conn
-}
+// isOn reports whether conn is that of the open transaction. It takes no lock: who asks holds a connection, and who holds the lock may
+// be waiting for one.
+func (a *attempt) isOn(conn *pgx.Conn) bool { return a.traced.Load() == conn }
 
 // ended reports the statement that ctx was marked for.
 func (t *OutsideTracer) ended(ctx context.Context, sql string, tag pgconn.CommandTag, err error) {
@@ -70,18 +68,20 @@ func (t *OutsideTracer) ended(ctx context.Context, sql string, tag pgconn.Comman
 	if !ok {
 		return
 	}
-	switch tag.String() {
-	case "BEGIN", "START TRANSACTION", commitSQL, rollbackSQL, "SAVEPOINT", "RELEASE":
-		return
-	case "":
-		if err == nil {
-			return // a ping
-		}
-	}
 	found := *marked
 	found.Tag, found.Err = tag, err
 	if sql != "" {
 		found.SQL = sql
+	}
+	switch tag.String() {
+	case "BEGIN", "START TRANSACTION", commitSQL, rollbackSQL, "SAVEPOINT", "RELEASE":
+		if !strings.Contains(found.SQL, ";") { // otherwise it is only the last of several
+			return
+		}
+	case "":
+		if err == nil {
+			return // a ping
+		}
 	}
 	t.report(ctx, found)
 }

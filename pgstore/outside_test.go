@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -70,6 +71,10 @@ func TestWhatAHandlerSendsPastItsTransactionIsReported(t *testing.T) {
 			_, err := w.pool.CopyFrom(ctx, pgx.Identifier{"effects"}, []string{"name"}, pgx.CopyFromRows([][]any{{"outside"}}))
 			return err
 		}, []string{`"effects"`}, false},
+		{"a transaction in one text", func(ctx context.Context) error {
+			_, err := w.pool.Exec(ctx, `BEGIN; INSERT INTO effects VALUES ('outside'); COMMIT`)
+			return err
+		}, []string{`BEGIN; INSERT INTO effects VALUES ('outside'); COMMIT`}, false},
 		{"a ping", func(ctx context.Context) error { return w.pool.Ping(ctx) }, nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -163,4 +168,51 @@ func TestAForeignCallThatWritesIsReported(t *testing.T) {
 	})
 	require.NoError(t, err)
 	assert.Len(t, outside(), 1)
+}
+
+func TestTheStoresStatementsForAHandlerThatHasReturnedAreItsOwn(t *testing.T) {
+	t.Parallel()
+	w, outside := watched(t)
+	var left context.Context
+	_, err := w.run(func(ctx context.Context, _ pgx.Tx) (idempotency.Response, error) {
+		left = ctx
+		return idempotency.Response{Status: 201}, nil
+	})
+	require.NoError(t, err)
+	_, err = w.engine.Run(left, idempotency.Request{Key: idempotency.Key{Scope: "alice", Value: "a job after it"}}, func(ctx context.Context) (idempotency.Response, error) {
+		_, err := pgstore.Tx(ctx).Exec(ctx, `INSERT INTO effects VALUES ('inside')`)
+		return idempotency.Response{Status: 201}, err
+	})
+	require.NoError(t, err)
+	assert.Empty(t, outside())
+}
+
+// The attempt takes a connection under its lock, and whoever is traced has one.
+func TestWhoIsTracedDoesNotWaitForTheAttempt(t *testing.T) {
+	t.Parallel()
+	tracer := pgstore.NewOutsideTracer(func(context.Context, pgstore.Outside) {})
+	var handlers context.Context
+	other := newWorld(t, func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.ConnConfig.Tracer = tracer })
+	w := newWorld(t, func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) {
+		c.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) {
+			if handlers == nil {
+				return true, nil
+			}
+			bounded, cancel := context.WithTimeout(handlers, time.Second)
+			defer cancel()
+			_, err := other.pool.Exec(bounded, `INSERT INTO effects VALUES ('outside')`)
+			return true, err
+		}
+	})
+	_, err := w.run(func(ctx context.Context, _ pgx.Tx) (idempotency.Response, error) {
+		handlers = ctx
+		defer func() { handlers = nil }()
+		if _, err := idempotency.Atomic(ctx, "one", func(context.Context) (int, error) { return 1, nil }); err != nil {
+			return idempotency.Response{}, err
+		}
+		_, err := pgstore.Tx(ctx).Exec(ctx, `INSERT INTO effects VALUES ('inside')`) // opens a transaction
+		return idempotency.Response{Status: 201}, err
+	})
+	require.NoError(t, err)
+	assert.Positive(t, other.count(`SELECT count(*) FROM effects`))
 }

@@ -161,6 +161,10 @@ func (a *attempt) wasSaved(ctx context.Context, p idempotency.Progress, cause er
 	case err != nil:
 		return err
 	case now.state == pendingState && bytes.Equal(now.owner, a.row.next) && bytes.Equal(now.steps, p.Steps):
+		// What follows may be a foreign call, and a retry after a failover must know of it.
+		if err := a.store.confirm(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
 		a.row.accepted()
 		return nil
 	case a.stillOwned(now) == nil:

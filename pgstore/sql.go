@@ -16,14 +16,15 @@ const (
 	// the past.
 	lockSQL = `SELECT pg_try_advisory_xact_lock($1), now(), {literal}::regclass::oid, pg_is_in_recovery()`
 
-	// readSQL takes statement_timestamp(): the time of this statement by the database's clock, not of the transaction. The last
-	// column is whether commits wait for a standby: then what is there need not be confirmed yet.
-	readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= statement_timestamp(), false),
-	current_setting('synchronous_standby_names') <> ''
+	// waitingSQL is whether this session's commits wait for a standby. Then what another one has committed need not be confirmed yet.
+	waitingSQL = `current_setting('synchronous_standby_names') <> '' AND current_setting('synchronous_commit') NOT IN ('off', 'local')`
+
+	// readSQL takes statement_timestamp(): the time of this statement by the database's clock, not of the transaction.
+	readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= statement_timestamp(), false), ` + waitingSQL + `
 FROM {table} WHERE scope = $1 AND key = $2`
 
 	// confirmSQL writes something small into the log, so that its commit waits for the standby like any other.
-	confirmSQL = `SELECT CASE WHEN current_setting('synchronous_standby_names') <> '' THEN pg_logical_emit_message(true, 'onlyonce', '') END`
+	confirmSQL = `SELECT CASE WHEN ` + waitingSQL + ` THEN pg_logical_emit_message(true, 'onlyonce', '') END`
 
 	// deleteExpiredSQL makes room for the record that follows it in the batch. It names the expiry again, so that
 	// whatever stands there now is deleted only if it is over.
@@ -139,7 +140,8 @@ AND coalesce(leased_until, '-infinity') <= statement_timestamp()`
 	ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED))`
 
 	// checkSQL names every column that the store uses.
-	checkSQL = `SELECT pg_is_in_recovery(), current_setting('synchronous_standby_names') <> '',
+	checkSQL = `SELECT pg_is_in_recovery(), ` + waitingSQL + `,
+	(SELECT bool_and(has_function_privilege(oid, 'EXECUTE')) FROM pg_proc WHERE proname = 'pg_logical_emit_message' AND pronamespace = 'pg_catalog'::regnamespace),
 	has_table_privilege($1::text, 'INSERT') AND has_table_privilege($1::text, 'UPDATE') AND has_table_privilege($1::text, 'DELETE') FROM (SELECT
 	scope, key, state, fingerprint, recovery_point, steps, request, owner, attempt, completions, last_error, leased_until, status, headers, body,
 	created_at, completed_at, expires_at FROM {table} LIMIT 0) columns RIGHT JOIN (VALUES (1)) one ON true`
