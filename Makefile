@@ -47,7 +47,7 @@ mutants: bin/mutants ## plant bugs into the servers, one at a time, and see each
 .PHONY: crashes
 crashes: bin/withpostgres ## kill and stop servers at every statement of a card payment and inside the provider, and in a storm: minutes, with progress
 	@go test -c -race -o bin/crashes ./integration/stack
-	@cd integration/stack && ONLYONCE_TORTURE=all ../../bin/withpostgres -- ../../bin/crashes -test.timeout 30m -test.parallel 4 -test.run '$(CRASHES)' $(ARGS)
+	@cd integration/stack && ONLYONCE_CRASHES=all ../../bin/withpostgres -- ../../bin/crashes -test.timeout 30m -test.parallel 4 -test.run '$(CRASHES)' $(ARGS)
 
 .PHONY: bench
 bench: bin/withpostgres ## measure against a PostgreSQL that syncs to disk (ARGS='-h' tells what can be measured)

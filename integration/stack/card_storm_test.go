@@ -56,7 +56,7 @@ type stormPayment struct {
 func TestAStormOverCardPaymentsDoublesNothingAndLosesNothing(t *testing.T) {
 	beside(t)
 	with := breeze
-	if torture(t) {
+	if everyCell(t) {
 		with = hurricane
 	}
 	seed := rand.Uint64()

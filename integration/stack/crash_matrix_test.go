@@ -21,11 +21,11 @@ func TestACardPaymentIsTakenOnceWhereverItsProcessIsHit(t *testing.T) {
 	w, _ := newCardWorld(t)
 	cells := observe(t, w.url, cardSettings{}).cells()
 	all := len(cells)
-	if !torture(t) {
+	if !everyCell(t) {
 		early := cells[slices.IndexFunc(cells, func(c crash) bool { return c.overlap })] // it meets a lease that is not over
 		cells = append(some(cells, 13), early)
 	}
-	t.Logf("%d of %d cells; %s=all runs all of them", len(cells), all, tortureVariable)
+	t.Logf("%d of %d cells; %s=all runs all of them", len(cells), all, crashesVariable)
 	for i, c := range cells {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

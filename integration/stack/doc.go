@@ -6,5 +6,5 @@
 // The tables of the payments in these tests have no unique constraint that knows of idempotency keys: what is done twice
 // is there twice, and is counted. The card payments are those of the payments example, whose servers and provider are run as they are:
 // they are killed and stopped at every statement and inside of the provider, and in a storm. A few of these cells and a small storm are
-// run by default, all of them and a large one where ONLYONCE_TORTURE=all, as make crashes has it.
+// run by default, all of them and a large one where ONLYONCE_CRASHES=all, as make crashes has it.
 package stack

@@ -17,7 +17,7 @@ func TestBehindPgBouncerACardPaymentIsTakenOnceWhereverItsProcessIsHit(t *testin
 	_, _, with := pooled(t)
 	r := observe(t, with.URL, with)
 	cells := r.cells()
-	if !torture(t) {
+	if !everyCell(t) {
 		var few []crash
 		for _, wanted := range []func(crash) bool{
 			func(c crash) bool { return c.killed == r.commit && !c.frozen && c.deserted }, // the completer makes the call

@@ -12,28 +12,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tortureVariable asks for every cell of the crash matrix and for the whole storm of card payments: "all", as make torture sets it.
+// crashesVariable asks for every cell of the crash matrix and for the whole storm of card payments: "all", as make crashes sets it.
 // Without it a few cells and a small storm are run.
-const tortureVariable = "ONLYONCE_TORTURE"
+const crashesVariable = "ONLYONCE_CRASHES"
 
-func torture(t *testing.T) bool {
+func everyCell(t *testing.T) bool {
 	t.Helper()
-	asked := os.Getenv(tortureVariable)
-	require.Contains(t, []string{"", "all"}, asked, tortureVariable)
+	asked := os.Getenv(crashesVariable)
+	require.Contains(t, []string{"", "all"}, asked, crashesVariable)
 	return asked == "all"
 }
 
-// beside lets the test run beside others. In torture the large ones come one after the other, so that their times mean something.
+// beside lets the test run beside others. With all of them the large ones come one after the other, so that their times mean something.
 func beside(t *testing.T) {
 	t.Helper()
-	if !torture(t) {
+	if !everyCell(t) {
 		t.Parallel()
 	}
 }
 
 // progress tells those who watch.
 func progress(format string, args ...any) {
-	if os.Getenv(tortureVariable) != "" {
+	if os.Getenv(crashesVariable) != "" {
 		fmt.Printf(format+"\n", args...)
 	}
 }
@@ -64,11 +64,11 @@ func (r *tally) answered(after time.Duration, where string) {
 	})
 }
 
-// print prints the table that torture ends with.
+// print prints the table that make crashes ends with.
 func (r *tally) print(out io.Writer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if os.Getenv(tortureVariable) == "" || r.kills == 0 {
+	if os.Getenv(crashesVariable) == "" || r.kills == 0 {
 		return
 	}
 	fmt.Fprintln(out)
