@@ -179,7 +179,7 @@ func TestTheStoresStatementsForAHandlerThatHasReturnedAreItsOwn(t *testing.T) {
 		return idempotency.Response{Status: 201}, nil
 	})
 	require.NoError(t, err)
-	_, err = w.engine.Run(left, idempotency.Request{Key: idempotency.Key{Scope: "alice", Value: "a job after it"}}, func(ctx context.Context) (idempotency.Response, error) {
+	_, err = w.engine.Run(context.WithoutCancel(left), idempotency.Request{Key: idempotency.Key{Scope: "alice", Value: "a job after it"}}, func(ctx context.Context) (idempotency.Response, error) {
 		_, err := pgstore.Tx(ctx).Exec(ctx, `INSERT INTO effects VALUES ('inside')`)
 		return idempotency.Response{Status: 201}, err
 	})
