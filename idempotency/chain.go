@@ -138,11 +138,11 @@ func (c *chain) keep(s step) error {
 	progress := c.progress
 	steps := append(c.steps[:len(c.steps):len(c.steps)], s)
 	progress.RecoveryPoint, progress.LastError = s.name, ""
-	err := c.describe(&progress) // which may panic: then the step is not left
-	c.busy = false
+	err := c.describe(&progress) // which may panic, as the Sealer may: then the step is not left
 	if err == nil {
 		err = c.list(&progress, steps)
 	}
+	c.busy = false
 	if err == nil {
 		err = c.attempt.Save(c.detached, progress, c.call.config.Lease)
 	}
@@ -238,17 +238,17 @@ func (c *chain) end(outcome Outcome) error {
 	return c.failure
 }
 
-// yield ends the attempt without an answer. A key that has a recovery point keeps it, and the next attempt need not wait for
-// the lease; any other key is free again.
-func (c *chain) yield(cause error, status int) error {
+// left returns what the row of a key is to keep of an attempt that has no answer, if there is anything that it keeps: any other key is
+// free again. The next attempt need not wait for the lease.
+func (c *chain) left(cause error, status int) (Progress, bool) {
 	untouched := errors.Is(cause, ErrLeaseLost) || errors.Is(cause, ErrStepsChanged) && !c.owned
 	if !c.kept || untouched {
-		return c.attempt.Release(c.detached)
+		return Progress{}, false
 	}
 	progress := c.progress
 	progress.LastError = c.call.lastError(cause, status)
 	if errors.Is(cause, ErrTransactionEnded) {
 		progress.Completions = Held
 	}
-	return c.attempt.Yield(c.detached, progress)
+	return progress, true
 }

@@ -145,9 +145,12 @@ func (c *Completer) Pass(ctx context.Context) (Pass, error) {
 		}
 		began++
 		go func() {
-			settled := c.one(ctx, pending)
-			c.end(pending.Key)
-			ended <- settled
+			settled := false
+			defer func() { // also when Resume calls runtime.Goexit
+				c.end(pending.Key)
+				ended <- settled
+			}()
+			settled = c.one(ctx, pending)
 		}()
 	}
 	// A handler that does not heed its context keeps its slot, and not the other keys.
@@ -203,32 +206,43 @@ func (c *Completer) one(ctx context.Context, pending Pending) bool {
 	r := &resumption{pending: &pending}
 	// What has begun is ended: stopping the completer must not look like a failure of the handler.
 	ctx = context.WithoutCancel(ctx)
-	var err error
-	if pending.Request, err = c.engine.openRequest(&pending); err == nil {
-		err = c.call(context.WithValue(ctx, resumptionKey{}, r), pending)
-	}
-	if r.settled || r.reached || errors.Is(err, ErrInProgress) {
-		return r.settled
-	}
-	if err == nil {
-		err = errors.New("idempotency: the request was answered before it reached the middleware: by a router, or by what asks for credentials (idempotency.Resuming)")
-	}
-	c.count(ctx, pending, err)
-	return false
+	missed := errPanicked
+	defer func() { // also when Resume calls runtime.Goexit
+		if missed != nil && !r.reached && !r.settled {
+			c.count(ctx, pending, missed)
+		}
+	}()
+	missed = c.call(context.WithValue(ctx, resumptionKey{}, r), &pending)
+	return r.settled
 }
 
-// call calls Resume and keeps a panic of the handler from ending the process: no server is around it here.
-func (c *Completer) call(ctx context.Context, pending Pending) (err error) {
+// call calls Resume, and returns why the request did not reach the engine, if it should have. It keeps a panic of the handler, and of
+// all else that is not ours, from ending the process: no server is around it here.
+func (c *Completer) call(ctx context.Context, pending *Pending) (err error) {
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover().(type) {
+		case nil:
+		case error: // so that lastError can take a database's words out of it
+			err = fmt.Errorf("idempotency: the handler panicked: %w", p)
+		default:
 			err = fmt.Errorf("idempotency: the handler panicked: %v", p)
 		}
 	}()
-	return c.resume(ctx, pending)
+	if pending.Request, err = c.engine.openRequest(pending); err == nil {
+		err = c.resume(ctx, *pending)
+	}
+	switch {
+	case err == nil:
+		return errors.New("idempotency: the request was answered before it reached the middleware: by a router, or by what asks for credentials (idempotency.Resuming)")
+	case errors.Is(err, ErrInProgress):
+		return nil // another attempt is at work
+	}
+	return err
 }
 
 // count counts an attempt that did not reach the engine, so that it backs off and ends like any other.
 func (c *Completer) count(ctx context.Context, pending Pending, cause error) {
+	lastError := c.engine.lastError(cause, 0) // before anything is held
 	attempt, _, err := c.store.Claim(ctx, pending.Key)
 	if err != nil || attempt == nil {
 		return // another attempt is at work, or has completed it
@@ -245,7 +259,7 @@ func (c *Completer) count(ctx context.Context, pending Pending, cause error) {
 	}
 	progress.Attempt++
 	progress.Completions++
-	progress.LastError = c.engine.lastError(cause, 0)
+	progress.LastError = lastError
 	if err := chain.Yield(ctx, progress); err == nil {
 		err = cause
 		c.engine.config.Observer(ctx, Event{Kind: Failed, Scope: pending.Key.Scope, Err: AsError(err)})

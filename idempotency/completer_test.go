@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -191,6 +192,63 @@ func TestARequestThatDoesNotReachTheEngineIsCountedWithItsReason(t *testing.T) {
 			}
 			w.wantPass(completer, idempotency.Pass{Stuck: 1})
 		})
+	}
+}
+
+func TestWhatResumePanicsWithIsToldAsAnErrorWouldBe(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	w.leaves(engine, 1)
+	server := &reported{`relation "accounts_of_bob" does not exist`, "42P01"}
+	w.wantPass(w.completer(engine, idempotency.CompleterConfig{}, func(context.Context, idempotency.Pending) error {
+		panic(fmt.Errorf("whose is it: %w", server))
+	}), idempotency.Pass{Found: 1, Pending: 1})
+	require.Equal(t, "idempotency: the handler panicked: whose is it: SQLSTATE 42P01", w.pending().LastError)
+	require.ErrorIs(t, w.wantEvents(idempotency.Failed).Err, server)
+}
+
+func TestASealerThatPanicsDoesNotEndTheCompleter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	trap := &trap{Sealer: keys(t, "a"), spring: func() { panic("no key service") }}
+	engine := w.engine(idempotency.Config{Sealer: trap})
+	w.leaves(engine, 1)
+	trap.at = "open"
+	completer := w.completer(engine, idempotency.CompleterConfig{}, func(context.Context, idempotency.Pending) error {
+		t.Error("the request was made")
+		return nil
+	})
+	w.wantPass(completer, idempotency.Pass{Found: 1, Pending: 1})
+	require.Equal(t, 1, w.pending().Completions)
+	require.ErrorContains(t, w.wantEvents(idempotency.Failed).Err, "no key service")
+}
+
+func TestAnErrorOfResumeThatCannotBeAskedIsCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	w.leaves(engine, 1)
+	trap := &trap{at: "error's cause", spring: func() { panic("no") }}
+	w.wantPass(w.completer(engine, idempotency.CompleterConfig{}, func(context.Context, idempotency.Pending) error { return trapError{trap} }),
+		idempotency.Pass{Found: 1, Pending: 1})
+	require.Equal(t, 1, w.pending().Completions)
+}
+
+func TestAResumeThatEndsItsGoroutineIsCountedAndKeepsNoSlot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{})
+	w.leaves(engine, 3)
+	w.wantPass(w.completer(engine, idempotency.CompleterConfig{DesiredConcurrency: 1}, func(context.Context, idempotency.Pending) error {
+		runtime.Goexit()
+		return nil
+	}), idempotency.Pass{Found: 3, Pending: 3})
+	found, err := w.store.Pending(t.Context(), idempotency.Due{Limit: 10, MaxCompletions: 10})
+	require.NoError(t, err)
+	for _, left := range found.Keys {
+		require.Equal(t, 1, left.Completions)
+		require.Equal(t, "idempotency: the handler panicked", left.LastError)
 	}
 }
 

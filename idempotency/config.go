@@ -20,22 +20,24 @@ type Config struct {
 	Wait time.Duration
 	// HandlerTimeout bounds the handler's context, which does not end when the client goes away. Default: 30 seconds.
 	HandlerTimeout time.Duration
-	// MaxResponseBytes is the largest body that is stored, and the largest result of a step. A larger body rolls the operation back with
-	// [ErrResponseTooLarge]. Default: 1 MiB.
+	// MaxResponseBytes is the largest body that is stored, of a refusal too, and the largest result of a step. A larger body rolls the
+	// operation back with [ErrResponseTooLarge]. Default: 1 MiB.
 	MaxResponseBytes int
 	// MaxResponseHeaderBytes is the largest size of the response headers that are stored: those that a replay repeats, as
 	// "Name: value" with a line break each. More of them roll the operation back with [ErrResponseTooLarge]. Default: 16 KiB.
 	MaxResponseHeaderBytes int
-	// MaxWaiters is how many requests may wait at a time, in this process, for another one with their key: until a claim that is
-	// under way is answered, or, with Wait, until the other one is done. Further ones are told [ErrInProgress] at once. Requests
-	// with other keys do not wait and are not affected. Each holds a goroutine, its client's connection and its body, and none of
-	// the store's connections. Default: 16384, room for a herd of ten thousand duplicates.
+	// MaxWaiters is how many requests of this Engine may wait at a time for another one with their key: until a claim that is
+	// under way is answered, or, with Wait, until the other one is done. Further ones that would have to wait are told [ErrInProgress]
+	// at once, whichever their key: also the duplicate of a completed key that comes while another one asks the store for it, and
+	// would be replayed an instant later. A request that is alone with its key does not wait and is not affected. Each that waits
+	// holds a goroutine, its client's connection and its body, and none of the store's connections. Default: 16384, room for a herd
+	// of ten thousand duplicates.
 	MaxWaiters int
 	// MaxPendingPerScope is how many operations of one scope may be unfinished at a time, so that one tenant cannot take all of the
-	// store's connections, or fill the table with what it leaves behind. It counts twice: the operations of the scope that this process
-	// runs, exactly; and, when a key is about to get its first recovery point, the scope's keys that have one, in all processes, given-up
-	// ones too, which those that begin at the same moment may exceed by their number. Beyond it a new operation is
-	// told [ErrTooManyPending], and nothing of it takes effect. Replays, keys that are pending already, and with them the completer,
+	// store's connections, or fill the table with what it leaves behind. It counts twice: the operations of the scope that this Engine
+	// runs, exactly, each Engine of a process its own; and, when a key is about to get its first recovery point, the scope's keys that
+	// have one, in all processes, given-up ones too, which those that begin at the same moment may exceed by their number. Beyond it a
+	// new operation is told [ErrTooManyPending], and nothing of it takes effect. Replays, keys that are pending already, and with them the completer,
 	// are never turned away. Requests without a key are not counted.
 	//
 	// Choose it below the size of the store's pool, since each running operation may hold a connection: a quarter of it leaves room for
@@ -51,8 +53,8 @@ type Config struct {
 	Lease time.Duration
 	// Codec stores the results of steps. Default: encoding/json.
 	Codec Codec
-	// Sealer seals what is stored of requests, responses and the results of steps. The store then holds of an error nothing but its
-	// code. What does not open is answered with [ErrRecordUnreadable], and not run again. Default: nothing is sealed.
+	// Sealer seals what is stored of requests, responses and the results of steps. The store then holds of a handler's error nothing but
+	// its code and its SQLSTATE. What does not open is answered with [ErrRecordUnreadable], and not run again. Default: nothing is sealed.
 	Sealer Sealer
 	// Sealing says what to do about records that are not sealed, while a service that is in use begins to seal or ends it.
 	// Default: [SealedOnly].

@@ -56,7 +56,7 @@ func Do[T any](ctx context.Context, engine *Engine, request Request, fn func(ctx
 }
 
 // Refusal is an error that is an answer: "no", for good. [Do] rolls the writes back and keeps it, so that every later call
-// with the key is refused the same way.
+// with the key is refused the same way. One over Config.MaxResponseBytes is not kept: the call gets [ErrResponseTooLarge].
 type Refusal struct {
 	Reason string `json:"reason"`
 }

@@ -48,6 +48,26 @@ func TestDoKeepsARefusalAndForgetsAnError(t *testing.T) {
 	require.Equal(t, 2, runs)
 }
 
+func TestARefusalOverTheLimitIsNotKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{MaxResponseBytes: 20})
+	var reason string
+	refuse := func() error {
+		_, err := idempotency.Do(t.Context(), engine, request, func(context.Context) (receipt, error) {
+			return receipt{}, &idempotency.Refusal{Reason: reason}
+		})
+		return err
+	}
+	reason = "12345678" // {"reason":"12345678"} and one more
+	require.ErrorIs(t, refuse(), idempotency.ErrResponseTooLarge)
+	w.wantEvents(idempotency.Claimed, idempotency.Released)
+	reason = "1234567"
+	var refusal *idempotency.Refusal
+	require.ErrorAs(t, refuse(), &refusal)
+	w.wantEvents(idempotency.Claimed, idempotency.Refused)
+}
+
 func TestDoNamesAResultThatCannotBeKeptOrRead(t *testing.T) {
 	t.Parallel()
 	engine := engineOn(t, memory(t), idempotency.Config{})

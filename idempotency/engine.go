@@ -109,6 +109,7 @@ type call struct {
 	handler Handler
 	started time.Time
 	keyless bool
+	full    bool // Config.MaxPendingPerScope has ended the run: the request's duplicates would be told so, too
 	// resumption is set if the request is the completer's.
 	resumption *resumption
 }
@@ -161,7 +162,7 @@ func (c *call) lead(ctx context.Context, f *flight) (result Result, err error) {
 	}
 	c.flights.takeOff(f)
 	result, stored, err = c.execute(ctx, attempt)
-	if errors.Is(err, ErrTooManyPending) {
+	if c.full {
 		shared = err
 	}
 	return result, err
@@ -275,115 +276,130 @@ func (c *call) once(ctx context.Context, attempt Attempt) (Result, *Record, erro
 	// replay: neither the handler nor the commit may see that context.
 	detached := context.WithoutCancel(ctx)
 	run := newRun(detached, c, attempt)
-
-	returned := false
 	defer func() {
 		run.end()
-		if !returned { // a panic, or runtime.Goexit
-			chain, _ := run.returned()
-			if chain != nil {
-				_ = chain.end(Release)
-			}
-			if err := c.giveUp(detached, attempt, chain, errPanicked, 0); errors.Is(err, ErrTransactionEnded) {
-				_ = c.failed(detached, err)
-			} else {
-				c.observe(detached, Released, 0, err)
-			}
+		if !run.ended {
+			c.abandon(run)
 		}
 	}()
 	if !c.keyless {
 		c.observe(run, Claimed, 0, nil)
 	}
 	if err := c.resume(run, attempt); err != nil {
-		returned = true
-		return Result{}, nil, c.failed(detached, errors.Join(err, attempt.Release(detached)))
+		return Result{}, nil, c.failed(detached, errors.Join(err, run.release()))
 	}
 	response, err := c.handler(attempt.Context(run))
-	if err == nil && (len(response.Body) > c.config.MaxResponseBytes || len(response.Header) > c.config.MaxResponseHeaderBytes) {
-		err = ErrResponseTooLarge
+	if err == nil {
+		err = c.tooLarge(response)
 	}
 	outcome := c.config.Policy(response, err)
+	if err != nil && outcome == Refuse && c.tooLarge(response) != nil {
+		err = ErrResponseTooLarge
+	}
 	if errors.Is(err, ErrResponseTooLarge) {
 		outcome = Release // there is nothing to keep, and what is not kept must not have happened
 	} else if err != nil && outcome == Complete {
 		outcome = 0 // there is no response that a retry could get
 	}
-	returned = true
 
 	chain, broken := run.returned()
 	if chain != nil {
 		broken = chain.end(outcome)
 	}
 	if broken != nil {
-		_ = c.giveUp(detached, attempt, chain, broken, 0)
-		return Result{}, nil, c.failed(detached, broken)
+		c.full = broken == error(errPending)
+		return c.broken(run, broken)
 	}
 	switch outcome {
 	case Complete, Refuse:
-		return c.settle(detached, attempt, chain, outcome, response, err)
+		return c.settle(run, outcome, response, err)
 	case Release:
-		return c.release(detached, attempt, chain, response, err)
+		return c.release(run, response, err)
 	}
-	_ = c.giveUp(detached, attempt, chain, nil, response.Status)
-	return Result{}, nil, c.failed(detached, fmt.Errorf("idempotency: Config.Policy returned outcome %d: return Complete (not for an error), Refuse or Release", outcome))
+	return c.broken(run, fmt.Errorf("idempotency: Config.Policy returned outcome %d: return Complete (not for an error), Refuse or Release", outcome))
+}
+
+// tooLarge returns an error if the response is over the limits of what is stored.
+func (c *call) tooLarge(response Response) error {
+	if len(response.Body) > c.config.MaxResponseBytes || len(response.Header) > c.config.MaxResponseHeaderBytes {
+		return ErrResponseTooLarge
+	}
+	return nil
 }
 
 var errPanicked = errors.New("idempotency: the handler panicked")
 
-// giveUp ends an attempt without an answer.
-func (c *call) giveUp(ctx context.Context, attempt Attempt, chain *chain, cause error, status int) error {
-	if chain != nil {
-		return chain.yield(cause, status)
+// abandon ends an attempt that nothing else has ended: the handler has panicked, or called runtime.Goexit, or something else of the
+// user's has that was asked about its outcome. Nothing of theirs is called before the attempt is over.
+func (c *call) abandon(run *run) {
+	if chain, _ := run.returned(); chain != nil {
+		if broken, ok := chain.end(Release).(*Error); ok && broken.Code == CodeTransactionEnded {
+			_, _, _ = c.broken(run, broken) // what a step has committed by itself is not undone by a panic
+			return
+		}
 	}
-	return attempt.Release(ctx)
+	if err := run.giveUp(errPanicked, 0); errors.Is(err, ErrTransactionEnded) {
+		_ = c.failed(run.outer, err)
+	} else {
+		c.observe(run.outer, Released, 0, err)
+	}
+}
+
+// broken ends an attempt that can have no outcome.
+func (c *call) broken(run *run, err error) (Result, *Record, error) {
+	_ = run.giveUp(err, 0)
+	return Result{}, nil, c.failed(run.outer, err)
 }
 
 // settle stores the response, with the handler's writes or without them.
-func (c *call) settle(ctx context.Context, attempt Attempt, chain *chain, outcome Outcome, response Response, handlerErr error) (Result, *Record, error) {
+func (c *call) settle(run *run, outcome Outcome, response Response, handlerErr error) (Result, *Record, error) {
 	var record, stored *Record // as the handler made it, and as the store gets it: sealed once, for the store compares it with what it reads back
 	if !c.keyless {
 		record = &Record{Fingerprint: c.request.Fingerprint, Response: response}
 		var err error
 		if stored, err = c.sealRecord(c.request.Key, record); err != nil {
-			_ = c.giveUp(ctx, attempt, chain, err, 0)
-			return Result{}, nil, c.failed(ctx, err)
+			return c.broken(run, err)
 		}
 	}
-	kind, end := Completed, attempt.Complete
-	if outcome == Refuse {
-		kind, end = Refused, attempt.Refuse
-	}
-	settled, err := end(ctx, stored, c.config.Retention)
+	settled, err := run.store(outcome, stored)
 	if settled.ReadBack {
-		c.observe(ctx, UnknownResolved, response.Status, err)
+		c.observe(run.outer, UnknownResolved, response.Status, err)
 	}
-	if err != nil {
-		return Result{}, nil, c.failed(ctx, err)
-	}
-	if settled.Record != stored {
-		other, err := c.openRecord(c.request.Key, settled.Record)
-		if err != nil {
-			return Result{}, nil, c.failed(ctx, err)
-		}
-		result, err := c.replay(ctx, other)
-		return result, other, err
-	}
-	if !c.keyless {
+	switch {
+	case err != nil:
+		return Result{}, nil, c.failed(run.outer, err)
+	case settled.Record != stored:
+		return c.outrun(run.outer, settled.Record)
+	case !c.keyless:
 		c.recent.add(c.request.Key)
 	}
 	c.settled()
-	c.observe(ctx, kind, response.Status, nil)
+	kind := Completed
+	if outcome == Refuse {
+		kind = Refused
+	}
+	c.observe(run.outer, kind, response.Status, nil)
 	return Result{Response: response}, record, handlerErr
+}
+
+// outrun answers with what is stored of another attempt, which came first.
+func (c *call) outrun(ctx context.Context, stored *Record) (Result, *Record, error) {
+	record, err := c.openRecord(c.request.Key, stored)
+	if err != nil {
+		return Result{}, nil, c.failed(ctx, err)
+	}
+	result, err := c.replay(ctx, record)
+	return result, record, err
 }
 
 // release frees the key. The handler's own answer, or error, is the answer, unless the transaction ended in a way that the
 // client must know of.
-func (c *call) release(ctx context.Context, attempt Attempt, chain *chain, response Response, handlerErr error) (Result, *Record, error) {
-	err := c.giveUp(ctx, attempt, chain, handlerErr, response.Status)
+func (c *call) release(run *run, response Response, handlerErr error) (Result, *Record, error) {
+	err := run.giveUp(handlerErr, response.Status)
 	if errors.Is(err, ErrTransactionConflict) || errors.Is(err, ErrTransactionEnded) {
-		return Result{}, nil, c.failed(ctx, err)
+		return Result{}, nil, c.failed(run.outer, err)
 	}
-	c.observe(ctx, Released, response.Status, err)
+	c.observe(run.outer, Released, response.Status, err)
 	if handlerErr != nil {
 		return Result{}, nil, handlerErr
 	}

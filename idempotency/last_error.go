@@ -12,22 +12,31 @@ type databaseError interface {
 	SQLState() string
 }
 
-// lastError is what an operator finds in the row of a key that did not get on. It never has the words of the database; and where what
-// is stored is sealed, no words of the handler's either, but only what cannot hold data: the code, and SQLSTATEs.
-func (e *Engine) lastError(cause error, status int) string {
+// lastError is what an operator finds in the row of a key that did not get on. Where what is stored is sealed, it is only what cannot
+// hold data: the code, and SQLSTATEs. Else it is the error's text, in which every database error that can be unwrapped gives way to its
+// SQLSTATE; what the handler has made words of its own of stays.
+//
+// The error's methods are not ours: with a nil pointer in it they panic, and then it is the code of an internal error. What an operator
+// may read must not decide what the client gets.
+func (e *Engine) lastError(cause error, status int) (text string) {
+	defer func() {
+		if recover() != nil {
+			text = string(CodeInternal)
+		}
+	}()
 	if cause == nil {
 		return fmt.Sprintf("the handler answered %d", status)
 	}
 	var found []databaseError
 	found = databaseErrors(found, cause)
 	if e.seals() {
-		text := string(codeOf(cause))
+		text = string(codeOf(cause))
 		for _, d := range found {
 			text += ", SQLSTATE " + sqlState(d)
 		}
 		return shortened(text)
 	}
-	text := cause.Error()
+	text = cause.Error()
 	for _, d := range found {
 		text = strings.ReplaceAll(text, d.Error(), "SQLSTATE "+sqlState(d))
 	}

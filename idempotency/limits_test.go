@@ -3,6 +3,7 @@ package idempotency_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -162,6 +163,77 @@ func TestTheDuplicatesOfAnOperationOverTheLimitDoNotAskAgain(t *testing.T) {
 	}
 	require.EqualValues(t, 1, store.claims.Load())
 	end()
+}
+
+// Such as that of another engine, which the handler asked.
+func TestAHandlersOwnErrorOfThatKindIsNotToldToItsDuplicates(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	elsewhere := w.engine(idempotency.Config{MaxPendingPerScope: 1})
+	end := w.capped(elsewhere)
+	_, full := elsewhere.Run(t.Context(), request, never(t))
+	require.ErrorIs(t, full, idempotency.ErrTooManyPending)
+	end()
+	for name, own := range map[string]error{"as it is": full, "wrapped": fmt.Errorf("billing: %w", full)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			engine := engineOn(t, memory(t), idempotency.Config{Wait: time.Minute, MaxPendingPerScope: 1})
+			inside, finish, first, second := make(chan struct{}), make(chan struct{}), make(chan error, 1), make(chan error, 1)
+			go func() {
+				_, err := engine.Run(t.Context(), request, func(context.Context) (idempotency.Response, error) {
+					close(inside)
+					<-finish
+					return idempotency.Response{}, own
+				})
+				first <- err
+			}()
+			<-inside
+			go func() {
+				_, err := engine.Run(t.Context(), request, answers("paid"))
+				second <- err
+			}()
+			require.Eventually(t, func() bool { return engine.Waiters() == 1 }, 10*time.Second, time.Millisecond)
+			close(finish)
+			require.Equal(t, own, <-first)
+			require.NoError(t, <-second, "it runs")
+		})
+	}
+}
+
+func TestTheDuplicatesOfAKeyThatGetsNoRecoveryPointDoNotRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{MaxPendingPerScope: 1, Wait: time.Minute})
+	_, err := engine.Run(t.Context(), idempotency.Request{Key: idempotency.Key{Scope: "alice", Value: "other"}}, w.program(errDown, "atomic one"))
+	require.ErrorIs(t, err, errDown)
+	inside, finish, told := make(chan struct{}), make(chan struct{}), make(chan error, 2)
+	run := func(handler idempotency.Handler) {
+		_, err := engine.Run(t.Context(), request, handler)
+		told <- err
+	}
+	go run(func(ctx context.Context) (idempotency.Response, error) {
+		close(inside)
+		<-finish
+		return idempotency.Response{Status: 201}, w.do(ctx, "atomic one")
+	})
+	<-inside
+	go run(never(t))
+	require.Eventually(t, func() bool { return engine.Waiters() == 1 }, 10*time.Second, time.Millisecond)
+	close(finish)
+	for range 2 {
+		require.ErrorIs(t, <-told, idempotency.ErrTooManyPending)
+	}
+}
+
+func TestEachEngineOfAProcessCountsItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	one, two := w.engine(idempotency.Config{MaxPendingPerScope: 1}), w.engine(idempotency.Config{MaxPendingPerScope: 1})
+	defer w.capped(one)()
+	_, err := one.Run(t.Context(), request, never(t))
+	require.ErrorIs(t, err, idempotency.ErrTooManyPending)
+	_, err = two.Run(t.Context(), request, answers("paid"))
+	require.NoError(t, err)
 }
 
 func TestAHandlerThatPanicsOrEndsItsGoroutineIsNotCountedForEver(t *testing.T) {

@@ -19,11 +19,11 @@ type PendingCounter interface {
 }
 
 var (
-	errRunning = ErrTooManyPending.Because(errors.New("idempotency: this process runs as many operations of the scope as Config.MaxPendingPerScope allows"))
+	errRunning = ErrTooManyPending.Because(errors.New("idempotency: this engine runs as many operations of the scope as Config.MaxPendingPerScope allows"))
 	errPending = ErrTooManyPending.Because(errors.New("idempotency: as many keys of the scope as Config.MaxPendingPerScope allows are left at a recovery point"))
 )
 
-// scopes counts the operations that this process runs, by their scope.
+// scopes counts the operations that an engine runs, by their scope.
 type scopes struct {
 	mu      sync.Mutex
 	running map[string]int

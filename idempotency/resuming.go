@@ -46,26 +46,42 @@ func (c *call) resumable(ctx context.Context, attempt Attempt) error {
 	if chain, ok := attempt.(Chain); ok {
 		progress = chain.Progress()
 	}
-	switch {
-	case progress == nil && c.resumption == nil:
+	if progress == nil && c.resumption == nil {
 		return nil
-	case progress != nil && c.resumption != nil && progress.Completions != c.resumption.pending.Completions:
-		// Another completer has tried since it was listed, and now it has to wait.
-		_ = attempt.Release(context.WithoutCancel(ctx))
-		return c.failed(ctx, ErrInProgress)
-	case progress != nil && progress.Completions == Held:
-		_ = attempt.Release(context.WithoutCancel(ctx))
-		return c.failed(ctx, ErrTransactionEnded.Because(errors.New("idempotency: an earlier attempt has ended its transaction, and what it has written may be there: "+progress.LastError)))
+	}
+	switch err := c.fits(ctx, attempt, progress); err {
+	case nil:
+		return nil
+	case error(ErrKeyReused):
+		c.observe(ctx, Reused, ErrKeyReused.Code.Status(), nil)
+		return err
+	default:
+		return c.failed(ctx, err)
+	}
+}
+
+// fits says why a key that an earlier attempt has left does not belong to this request. Then the attempt is over, and also when
+// Request.Matches or the Sealer panics.
+func (c *call) fits(ctx context.Context, attempt Attempt, progress *Progress) (err error) {
+	err = errPanicked
+	defer func() {
+		if err != nil {
+			_ = attempt.Release(context.WithoutCancel(ctx))
+		}
+	}()
+	switch {
 	case progress == nil: // it was completed, and has expired since
-		return c.failed(ctx, errors.Join(ErrLeaseLost.Because(errors.New("idempotency: the key is not pending any more")), attempt.Release(context.WithoutCancel(ctx))))
+		return ErrLeaseLost.Because(errors.New("idempotency: the key is not pending any more"))
+	case c.resumption != nil && progress.Completions != c.resumption.pending.Completions:
+		return ErrInProgress // another completer has tried since it was listed, and now it has to wait
+	case progress.Completions == Held:
+		return ErrTransactionEnded.Because(errors.New("idempotency: an earlier attempt has ended its transaction, and what it has written may be there: " + progress.LastError))
 	case c.sameAs(progress.Fingerprint):
 		return nil
 	}
-	_ = attempt.Release(context.WithoutCancel(ctx))
-	if _, err := c.openSteps(c.request.Key, progress); err != nil { // the fingerprint is not to be believed either
-		return c.failed(ctx, err)
+	if _, err := c.openSteps(c.request.Key, progress); err != nil {
+		return err // the fingerprint is not to be believed either
 	}
-	c.observe(ctx, Reused, ErrKeyReused.Code.Status(), nil)
 	return ErrKeyReused
 }
 

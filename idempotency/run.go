@@ -18,6 +18,7 @@ type run struct {
 	deadline time.Time
 	call     call
 	attempt  Attempt
+	ended    bool // the attempt, or the store has been told to; for the engine's goroutine alone
 
 	mu     sync.Mutex
 	inner  context.Context // nil until somebody asks
@@ -69,6 +70,35 @@ func (r *run) returned() (*chain, error) {
 	defer r.mu.Unlock()
 	r.over = true
 	return r.chain, r.broken
+}
+
+// giveUp ends the attempt without an answer. A key that has a recovery point keeps it.
+func (r *run) giveUp(cause error, status int) error {
+	chain, _ := r.returned()
+	if chain == nil {
+		return r.release()
+	}
+	progress, keep := chain.left(cause, status)
+	if !keep {
+		return r.release()
+	}
+	r.ended = true
+	return chain.attempt.Yield(r.outer, progress)
+}
+
+// release ends the attempt and changes nothing.
+func (r *run) release() error {
+	r.ended = true
+	return r.attempt.Release(r.outer)
+}
+
+// store ends the attempt with a record.
+func (r *run) store(outcome Outcome, record *Record) (Settled, error) {
+	r.ended = true
+	if outcome == Refuse {
+		return r.attempt.Refuse(r.outer, record, r.call.config.Retention)
+	}
+	return r.attempt.Complete(r.outer, record, r.call.config.Retention)
 }
 
 // end cancels the context.

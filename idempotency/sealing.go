@@ -178,7 +178,8 @@ func (e *Engine) openRecord(key Key, stored *Record) (*Record, error) {
 	if n <= 0 || m <= 0 || length > uint64(len(plain)-n-m) || int64(response.Status) != status || len(response.Header) != len(sealedMark) {
 		return nil, ErrRecordUnreadable.Because(errors.New("idempotency: the stored response is not the one that was sealed: its status or its header was changed"))
 	}
-	header, body := plain[n+m:n+m+int(length)], plain[n+m+int(length):]
+	plain = plain[n+m:]
+	header, body := plain[:length:length], plain[length:] // without the spare room that is the other's
 	return &Record{Fingerprint: stored.Fingerprint, Response: Response{Status: response.Status, Header: header, Body: body}}, nil
 }
 

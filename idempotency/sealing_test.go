@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -85,6 +86,31 @@ func TestWhatIsStoredIsSealedAndAReplayIsNot(t *testing.T) {
 		result, err := e.Run(t.Context(), request, never(t))
 		wantTold(t, result, err)
 	}
+}
+
+func TestTheHeaderOfAnOpenedRecordHasNoRoomInItsBody(t *testing.T) {
+	t.Parallel()
+	engine := engineOn(t, memory(t), idempotency.Config{Sealer: keys(t, "a")})
+	_, err := engine.Run(t.Context(), request, tells)
+	require.NoError(t, err)
+	result, err := engine.Run(t.Context(), request, never(t))
+	require.NoError(t, err)
+	_ = append(result.Response.Header, "X-Request-Id: 1\r\n"...)
+	wantTold(t, result, err)
+}
+
+func TestARecordOfAnotherServiceWithTheSameKeysIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	of := func(store idempotency.Store, service string) *idempotency.Engine {
+		box, err := seal.New(seal.Config{Current: "a", Keys: map[string][]byte{"a": bytes.Repeat([]byte("a"), seal.KeySize)}, Context: service})
+		require.NoError(t, err)
+		return engineOn(t, store, idempotency.Config{Sealer: box})
+	}
+	payments, refunds := memory(t), memory(t)
+	_, err := of(payments, "payments").Run(t.Context(), request, tells)
+	require.NoError(t, err)
+	put(t, refunds, request.Key, *stored(t, payments, request.Key))
+	wantUnreadable(t, of(refunds, "refunds"), request, "seal.Config.Context is another")
 }
 
 func TestARecordThatWasMovedOrChangedIsNoAnswer(t *testing.T) {
@@ -542,6 +568,8 @@ func TestWhatARowSaysOfAnErrorHoldsNoData(t *testing.T) {
 		{errors.Join(errDown, idempotency.ErrTransactionConflict.Because(server)), "SQLSTATE 22P02", "transaction-conflict, SQLSTATE 22P02"},
 		{errors.Join(server, &reported{secret + " exists", "23505"}), "SQLSTATE 22P02\nSQLSTATE 23505", "internal, SQLSTATE 22P02, SQLSTATE 23505"},
 		{&reported{secret, secret}, "SQLSTATE ?????", "internal, SQLSTATE ?????"},
+		{fmt.Errorf("bob: %w", server), "bob: SQLSTATE 22P02", "internal, SQLSTATE 22P02"},
+		{fmt.Errorf("bob: %s", "words of his own: "+secret), "bob: words of his own: " + secret, "internal"},
 		{&idempotency.Error{Code: secret}, "", "internal"},
 		{errors.New(strings.Repeat("x", 499) + "ä\x00"), strings.Repeat("x", 499) + "?", "internal"},
 	} {

@@ -292,7 +292,8 @@ func parseSteps(b []byte) ([]step, error) {
 			if n <= 0 || length > uint64(len(b)-n) {
 				return nil, errSteps
 			}
-			*field, b = b[n:n+int(length)], b[n+int(length):]
+			b = b[n:]
+			*field, b = b[:length:length], b[length:] // without the spare room that is the next one's
 		}
 		s.name = string(name)
 		if s.kind == inDoubt && len(b) > 0 {

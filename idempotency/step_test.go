@@ -45,6 +45,27 @@ func TestAStepThatWasKeptIsNotRunAgain(t *testing.T) {
 	w.wantEvents(idempotency.Claimed, idempotency.Resumed, idempotency.Completed, idempotency.Replayed)
 }
 
+// appending is a codec that appends to what it is given.
+type appending struct{}
+
+func (appending) Marshal(value any) ([]byte, error) { return []byte(value.(string)), nil }
+
+func (appending) Unmarshal(data []byte, value any) error {
+	*value.(*string) = string(data)
+	_ = append(data, "and more"...)
+	return nil
+}
+
+func TestAResultHasNoRoomInTheNextOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	engine := w.engine(idempotency.Config{Codec: appending{}})
+	for _, end := range []error{errDown, errDown, nil} {
+		_, err := engine.Run(t.Context(), request, w.program(end, "atomic one", "atomic two", "atomic three"))
+		require.ErrorIs(t, err, end)
+	}
+}
+
 func TestAnAnswerThatSaysNoLaterKeepsTheRecoveryPoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -60,7 +60,7 @@ func (b *Box) Open(sealed, bound []byte) ([]byte, error) {
 	}
 	plain, err := key.Open(nil, nil, sealed[len(prefix):], append(prefix, bound...))
 	if err != nil {
-		return nil, fmt.Errorf("%w: it was changed, or moved here from another key or fingerprint, or %q is not the key any more that once had this id", ErrNotAuthentic, id)
+		return nil, fmt.Errorf("%w: it was changed, or moved here from another key or fingerprint, or %q is not the key any more that once had this id, or seal.Config.Context is another", ErrNotAuthentic, id)
 	}
 	return plain, nil
 }

@@ -14,6 +14,8 @@ package seal
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -28,8 +30,13 @@ type Config struct {
 	// Current is the id of the key that seals.
 	Current string
 	// Keys are the keys that open, by their ids: 1 to 64 visible ASCII characters. An id stands readable in everything that its key
-	// seals, and in errors. It belongs to its key for ever: never give it to another one.
+	// seals, and in errors. It belongs to its key for ever: never give it to another one. What looks like a key itself is refused.
 	Keys map[string][]byte
+	// Context names what the records belong to, such as "payments": the service, or the table where it has several. What is sealed
+	// for one does not open for another that has the same keys, so that nobody can move a record from there to here. It works by
+	// sealing with a key that is derived from the one in Keys (HKDF-SHA256), and must stay the same: change it, and nothing that is
+	// stored opens. Default: "", the keys themselves seal, which is right where no one else has them.
+	Context string
 }
 
 // Box is an idempotency.Sealer. It is immutable, and safe for concurrent use.
@@ -50,6 +57,10 @@ func New(config Config) (*Box, error) {
 			wrong = append(wrong, errors.New("seal: the id of a key is not 1 to 64 visible ASCII characters"))
 			continue
 		}
+		if likeKey(id) {
+			wrong = append(wrong, errors.New("seal: the id of a key looks like a key itself, and is stored readable: give another id"))
+			continue
+		}
 		if len(key) != KeySize {
 			wrong = append(wrong, fmt.Errorf("seal: key %q has %d bytes: give %d random ones (openssl rand -base64 32)", id, len(key), KeySize))
 			continue
@@ -61,11 +72,8 @@ func New(config Config) (*Box, error) {
 			wrong = append(wrong, fmt.Errorf("seal: keys %q and %q are the same: a rotation needs another key", other, id))
 		}
 		owner[[KeySize]byte(key)] = id
-		block, err := aes.NewCipher(key)
-		if err != nil {
-			return nil, fmt.Errorf("seal: key %q: %w", id, err)
-		}
-		if box.keys[id], err = cipher.NewGCMWithRandomNonce(block); err != nil {
+		var err error
+		if box.keys[id], err = sealing(key, config.Context); err != nil {
 			return nil, fmt.Errorf("seal: key %q: %w", id, err)
 		}
 	}
@@ -78,20 +86,17 @@ func New(config Config) (*Box, error) {
 	return box, nil
 }
 
-func validID(id string) bool {
-	if len(id) < 1 || len(id) > maxID {
-		return false
-	}
-	for _, c := range []byte(id) {
-		if c < 0x21 || c > 0x7e {
-			return false
+// sealing returns what seals with a key in a context.
+func sealing(key []byte, context string) (cipher.AEAD, error) {
+	if context != "" {
+		var err error
+		if key, err = hkdf.Key(sha256.New, key, nil, "onlyonce/idempotency/seal:"+context, KeySize); err != nil {
+			return nil, err
 		}
 	}
-	return true
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
 }
-
-// String names the key that seals, and nothing else.
-func (b *Box) String() string { return fmt.Sprintf("seal.Box(%q)", b.current) }
-
-// GoString is String, so that no formatting reaches the keys.
-func (b *Box) GoString() string { return b.String() }

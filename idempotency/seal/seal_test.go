@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -98,6 +99,9 @@ func TestTheIdOfAKeyDoesNotRunIntoTheBound(t *testing.T) {
 // kept is "secret", sealed for "bound" by the key aaaa…: what was stored once must open for ever.
 var kept, _ = hex.DecodeString("0101616ee0a357413bae93991b48c12cc1eb806b67b8003c7bc19d71f9ff92a72f4c6a74a0")
 
+// keptForPayments is the same, in the context "payments".
+var keptForPayments, _ = hex.DecodeString("010161c9ee54682ca069f869e2654a7c654945a1ecee3a4411466f5f3ca9f878a6c81e1a7a")
+
 func TestWhatAnEarlierVersionHasSealedOpens(t *testing.T) {
 	t.Parallel()
 	plain, err := boxOf(t, "b", "a").Open(kept, []byte("bound"))
@@ -156,10 +160,14 @@ func TestKeysThatCannotWorkAreRefusedAndNotShown(t *testing.T) {
 		{"a b", map[string][]byte{"a b": good}, "the id of a key"},
 		{"ä", map[string][]byte{"ä": good}, "the id of a key"},
 		{"a", map[string][]byte{"a": good, strings.Repeat("i", 65): key('l')}, "the id of a key"},
+		{"a", map[string][]byte{"a": good, strings.Repeat("6b", 32): []byte("a")}, "looks like a key itself"},
+		{strings.Repeat("a2tr", 10) + "a2s=", map[string][]byte{strings.Repeat("a2tr", 10) + "a2s=": key('l')}, "looks like a key itself"},
 	} {
 		_, err := seal.New(seal.Config{Current: c.current, Keys: c.keys})
 		require.ErrorContains(t, err, c.says)
-		require.NotContains(t, err.Error(), "kkkk")
+		for _, written := range []string{"kkkk", "a2tr", "6b6b"} {
+			require.NotContains(t, err.Error(), written)
+		}
 	}
 	id := strings.Repeat("~", 64)
 	box, err := seal.New(seal.Config{Current: id, Keys: map[string][]byte{id: good}})
@@ -202,13 +210,67 @@ func TestKeysAreReadFromOneVariable(t *testing.T) {
 		text("a", 's') + "," + secret:         "entry 2 of the keys",
 		text("a", 's') + "," + text("a", 't'): `key "a" is there twice`,
 		text("a", 's') + "," + text("b", 's'): "are the same",
-		"a:" + secret[1:]:                     `key "a" is not base64`,
-		"a:c2hvcnQ=":                          `key "a" has 5 bytes`,
+		"a:" + secret[1:]:                     "the key of entry 1 is not base64",
+		"a:c2hvcnQ=":                          "the key of entry 1 has 5 bytes",
+		secret + ":2026-11":                   "entry 1 of the keys has what looks like a key in the place of the id",
+		secret[:43] + ":2026-11":              "looks like a key in the place of the id",
+		hex.EncodeToString(key('s')) + ":a":   "looks like a key in the place of the id",
+		secret[1:] + ":2026-11":               "the key of entry 1 is not base64",
+		"a:" + secret + ":2026":               "the key of entry 1 has 3 bytes",
+		text("a", 's') + ",a:" + secret[4:]:   "the key of entry 2 has 29 bytes",
 	} {
 		_, err := seal.ParseKeys(wrong)
 		require.ErrorContains(t, err, says)
 		require.NotContains(t, err.Error(), secret[1:20])
+		require.NotContains(t, err.Error(), "737373")
 	}
+}
+
+func TestAConfigIsShownByTheIdsOfItsKeys(t *testing.T) {
+	t.Parallel()
+	swapped := base64.StdEncoding.EncodeToString(key('k'))
+	config := seal.Config{Current: swapped, Keys: map[string][]byte{"b": key('k'), "a": key('k'), swapped: []byte("2026-11"), "no id": key('k')}}
+	const want = `seal.Config(current ?, keys "a" ? "b" ?)`
+	require.Equal(t, want, config.String())
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x", "%q"} {
+		require.Equal(t, want, fmt.Sprintf(verb, config), verb)
+		require.Contains(t, fmt.Sprintf(verb, struct{ Seal seal.Config }{config}), want, verb)
+	}
+	for _, handler := range []func(w *bytes.Buffer) slog.Handler{
+		func(w *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(w, nil) },
+		func(w *bytes.Buffer) slog.Handler { return slog.NewTextHandler(w, nil) },
+	} {
+		var log bytes.Buffer
+		slog.New(handler(&log)).Info("starting", "seal", config)
+		require.Contains(t, log.String(), "keys")
+		require.NotContains(t, log.String(), swapped[:12])
+	}
+}
+
+func TestWhatIsSealedInOneContextDoesNotOpenInAnother(t *testing.T) {
+	t.Parallel()
+	in := func(context string) *seal.Box {
+		box, err := seal.New(seal.Config{Current: "a", Keys: map[string][]byte{"a": key('a')}, Context: context})
+		require.NoError(t, err)
+		return box
+	}
+	contexts := []string{"", "payments", "refunds", "payment"}
+	for _, from := range contexts {
+		text := sealed(t, in(from), "secret", "bound")
+		for _, to := range contexts {
+			plain, err := in(to).Open(text, []byte("bound"))
+			if from == to {
+				require.NoError(t, err)
+				require.Equal(t, "secret", string(plain))
+				continue
+			}
+			require.ErrorIs(t, err, seal.ErrNotAuthentic, "from %q to %q", from, to)
+			require.ErrorContains(t, err, "seal.Config.Context is another")
+		}
+	}
+	plain, err := in("payments").Open(keptForPayments, []byte("bound"))
+	require.NoError(t, err)
+	require.Equal(t, "secret", string(plain))
 }
 
 func FuzzOpenTakesWhatWasSealedAndNothingElse(f *testing.F) {

@@ -26,7 +26,8 @@ func TestKeysThatSealComeFromTheEnvironmentAloneAndAreNotShown(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, idempotency.SealedOnly, config.Sealing)
 
-	for keys, says := range map[string]string{secret: "SEAL_KEYS: seal: entry 1", "a:" + secret[4:]: `SEAL_KEYS: seal: key "a" has 29 bytes`, "": "set SEAL_KEYS"} {
+	for keys, says := range map[string]string{secret: "SEAL_KEYS: seal: entry 1", "a:" + secret[4:]: "SEAL_KEYS: seal: the key of entry 1 has 29 bytes",
+		secret + ":2026-11": "SEAL_KEYS: seal: entry 1 of the keys has what looks like a key", "": "set SEAL_KEYS"} {
 		_, _, err = parse(map[string]string{"DATABASE_URL": "postgres://a/b", "SEAL_KEYS": keys, "SEALING": "read"})
 		require.ErrorContains(t, err, says)
 		require.NotContains(t, err.Error(), secret[4:20])
