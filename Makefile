@@ -41,7 +41,7 @@ torture: bin/torture ## break servers, connections, the database and clocks unde
 	@DURATION='$(DURATION)' SEED='$(SEED)' FAULTS='$(FAULTS)' bin/torture $(ARGS)
 
 .PHONY: mutants
-mutants: bin/mutants ## plant bugs into the servers, one at a time, and see each convicted by the torture's checker: a quarter of an hour
+mutants: bin/mutants ## plant bugs into the servers, one at a time, and see each convicted by the torture's checker: ten minutes
 	@bin/mutants $(ARGS)
 
 .PHONY: crashes

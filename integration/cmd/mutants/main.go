@@ -21,7 +21,7 @@ or an owner token that nobody compares, has the torture run them under the condi
 conviction from what clients and database remember. A mutant that comes through is a hole in the checker. The servers as they are
 run under the same conditions, and must come through.
 
-	mutants                     all of them: about a quarter of an hour
+	mutants                     all of them: about ten minutes
 	mutants -run lock           those whose names match
 	mutants -list               what there is
 
@@ -45,8 +45,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	trial := mutants.Trial{}
 	flags.StringVar(&trial.Root, "root", ".", "the repository's `folder`")
-	flags.DurationVar(&trial.Length, "length", 15*time.Second, "how long a run is")
-	flags.IntVar(&trial.Runs, "runs", 4, "how many runs a mutant must come through to be acquitted; the unchanged servers run as often")
+	flags.DurationVar(&trial.Length, "length", 12*time.Second, "how long a run is")
+	flags.IntVar(&trial.Runs, "runs", 3, "how many runs a mutant must come through to be acquitted; the unchanged servers run as often")
 	flags.Uint64Var(&trial.Seed, "seed", 1, "what the first run draws from; the next ones from the numbers after it")
 	named := flags.String("run", ".", "try those whose names match the `expression`")
 	list := flags.Bool("list", false, "list the mutants")

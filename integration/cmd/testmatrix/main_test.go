@@ -72,7 +72,7 @@ func TestTheVersionsOfTheFoldersAreListedAndTheMissingOnesToo(t *testing.T) {
 
 	code, said = call(t, "-list", "-versions", "14")
 	assert.Zero(t, code)
-	assert.NotContains(t, said, "18")
+	assert.NotContains(t, said, "PostgreSQL 18")
 	assert.NotContains(t, said, "MISSING")
 }
 

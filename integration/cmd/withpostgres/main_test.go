@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -113,6 +114,10 @@ const countsInterrupts = `trap 'echo interrupted' INT; echo "$DATABASE_URL"; whi
 
 func TestAnInterruptReachesTheCommandOnceAndIsWaitedFor(t *testing.T) {
 	t.Parallel()
+	// Where these tests were started with interrupts ignored, as in a shell's background, the command would be, too.
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	defer signal.Stop(interrupts)
 	cmd := withpostgres(t, "--", "bash", "-c", countsInterrupts)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
