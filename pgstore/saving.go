@@ -185,9 +185,7 @@ func (a *attempt) readBackChain(ctx context.Context, record *idempotency.Record,
 	if now.present && now.state == completedState {
 		found, err := now.record()
 		if err == nil {
-			bounded, cancel := a.store.bounded(context.WithoutCancel(ctx))
-			defer cancel()
-			err = a.store.confirm(bounded)
+			err = a.store.confirm(context.WithoutCancel(ctx))
 		}
 		if err != nil {
 			return idempotency.Settled{ReadBack: true}, err
