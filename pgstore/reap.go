@@ -2,14 +2,42 @@ package pgstore
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/onlyonce/onlyonce/idempotency"
 )
 
-// Reap deletes up to limit expired records in a transaction of its own, if no other process of this table's is reaping.
+// Reap deletes up to limit expired records, oldest first, if no other process of this table's is reaping. It goes on where its last
+// call has stopped, and once nothing is left there, looks for what is over from the beginning. Where that is slow, since a long
+// transaction somewhere keeps vacuum from removing millions of rows that are deleted, it is put off for a hundred times as long as
+// it took, ten minutes at most; until then a record may be kept that came to be over before others that are deleted already.
+//
+// The deletion is not waited for by the disk or a standby: after a crash the last records can be there again, expired as they were.
+// With an error, what is counted as deleted is.
 func (s *Store) Reap(ctx context.Context, limit int) (idempotency.Reaped, error) {
+	var total idempotency.Reaped
+	if from := s.reaping.next(); from != beginning {
+		reaped, err := s.reapFrom(ctx, from, limit)
+		if err != nil || reaped.Busy || reaped.Deleted >= limit || !s.reaping.due() {
+			return reaped, err
+		}
+		total = reaped
+	}
+	began := time.Now()
+	reaped, err := s.reapFrom(ctx, beginning, limit-total.Deleted)
+	if !reaped.Busy {
+		s.reaping.fromTheBeginning(time.Since(began))
+	}
+	total.Deleted += reaped.Deleted
+	total.Busy = reaped.Busy && total.Deleted == 0
+	return total, err
+}
+
+// reapFrom deletes up to limit records in a transaction of its own, of those that expired at from or later.
+func (s *Store) reapFrom(ctx context.Context, from pgtype.Timestamptz, limit int) (idempotency.Reaped, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	conn, err := s.acquire(ctx)
@@ -18,21 +46,23 @@ func (s *Store) Reap(ctx context.Context, limit int) (idempotency.Reaped, error)
 	}
 	defer conn.Release()
 	var reaped idempotency.Reaped
+	var last pgtype.Timestamptz
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var mine bool
-		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, reaperLock(s.sql.namespace)).Scan(&mine); err != nil {
+		if err := tx.QueryRow(ctx, s.sql.reapLock, reaperLock(s.sql.namespace)).Scan(&mine, nil); err != nil {
 			return err
 		}
 		if !mine {
 			reaped.Busy = true
 			return nil
 		}
-		tag, err := tx.Exec(ctx, s.sql.reap, limit)
-		reaped.Deleted = int(tag.RowsAffected())
-		return err
+		return tx.QueryRow(ctx, s.sql.reap, limit, from).Scan(&reaped.Deleted, &last)
 	})
 	if err != nil {
 		return idempotency.Reaped{}, refusedBy(err)
+	}
+	if !reaped.Busy {
+		s.reaping.got(reaped.Deleted >= limit, last)
 	}
 	return reaped, nil
 }

@@ -133,11 +133,17 @@ AND coalesce(leased_until, '-infinity') <= statement_timestamp()`
 	// writtenSQL tells whether the transaction has written anything: only then it has a number.
 	writtenSQL = `SELECT pg_current_xact_id_if_assigned() IS NOT NULL`
 
+	// reapLockSQL keeps the reaper to one process, and its commit from waiting for the disk or a standby: a record whose deletion a
+	// crash undoes has expired all the same, and whatever replaces it makes the deletion durable with itself.
+	reapLockSQL = `SELECT pg_try_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)`
+
 	// reapSQL takes no row that somebody else is working on, and locks those it takes, so that they are still what they were
-	// when they are deleted. It finds them by the index on expires_at, oldest first.
-	reapSQL = `DELETE FROM {table} WHERE ctid = ANY (ARRAY(
-	SELECT ctid FROM {table} WHERE state = 'completed' AND expires_at <= statement_timestamp()
-	ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED))`
+	// when they are deleted. It finds them by the index on expires_at, oldest first, and says up to which expiry it got. $2 is where it
+	// begins: until vacuum has come by, the index still lists the rows that are deleted, and a scan from its beginning visits them all.
+	reapSQL = `WITH reaped AS (DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+	SELECT ctid FROM {table} WHERE expires_at >= $2 AND state = 'completed' AND expires_at <= statement_timestamp()
+	ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING expires_at)
+SELECT count(*), max(expires_at) FROM reaped`
 
 	// checkSQL names every column that the store uses.
 	checkSQL = `SELECT pg_is_in_recovery(), ` + waitingSQL + `,
@@ -152,7 +158,7 @@ AND coalesce(leased_until, '-infinity') <= statement_timestamp()`
 
 // statements are the SQL texts for one table.
 type statements struct {
-	lock, read, deleteExpired, complete, refuse, reap, check                                               string
+	lock, read, deleteExpired, complete, refuse, reapLock, reap, check                                     string
 	chain, look, beginChain, save, put, yield, renew, endLease, completeChain, refuseChain, pending, stuck string
 	countPending                                                                                           string
 	// table is the quoted name; namespace sets its locks apart from those of other tables.
@@ -175,6 +181,7 @@ func newStatements(schema string) statements {
 		deleteExpired: in.Replace(deleteExpiredSQL),
 		complete:      in.Replace(completeSQL),
 		refuse:        in.Replace(refuseSQL),
+		reapLock:      reapLockSQL,
 		reap:          in.Replace(reapSQL),
 		check:         in.Replace(checkSQL),
 		chain:         in.Replace(chainSQL),

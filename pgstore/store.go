@@ -39,6 +39,7 @@ type Store struct {
 	sql    statements
 
 	confirmations confirmations
+	reaping       reaping
 }
 
 var _ idempotency.Store = (*Store)(nil)

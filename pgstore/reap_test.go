@@ -1,0 +1,177 @@
+package pgstore_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/pgstore"
+)
+
+const slow = time.Hour
+
+// over puts n records into the table that are over since that many seconds, and a second less each; not in that order.
+func (w *world) over(name string, n, since int) {
+	w.t.Helper()
+	_, err := w.pool.Exec(w.t.Context(), `INSERT INTO idempotency_keys (scope, key, state, fingerprint, status, created_at, completed_at, expires_at)
+		SELECT 'alice', $1 || n, 'completed', '', 201, now(), now(), now() - ($3 - n) * interval '1 second' FROM generate_series(1, $2::int) n ORDER BY md5(n::text)`, name, n, since)
+	require.NoError(w.t, err)
+}
+
+func (w *world) reap(limit int) int {
+	w.t.Helper()
+	reaped, err := w.store.Reap(w.t.Context(), limit)
+	require.NoError(w.t, err)
+	require.False(w.t, reaped.Busy)
+	return reaped.Deleted
+}
+
+// sentTo keeps the arguments of one statement each time that it is sent.
+type sentTo struct {
+	mu   sync.Mutex
+	sql  string
+	args [][]any
+}
+
+func (s *sentTo) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if data.SQL == s.sql {
+		s.args = append(s.args, slices.Clone(data.Args))
+	}
+	return ctx
+}
+
+func (s *sentTo) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// As long as a snapshot is held that still sees them, no deleted row may be forgotten, and a scan from the beginning visits each.
+func TestABatchDoesNotVisitWhatWasReapedBefore(t *testing.T) {
+	t.Parallel()
+	sent := &sentTo{}
+	w := newWorld(t, func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.ConnConfig.Tracer = sent })
+	sent.sql = w.store.ReapSQL()
+	const batch, batches = 200, 20
+	w.over("old ", batch*(batches+1), batch*(batches+1)+10)
+	reader, err := w.pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	require.NoError(t, err)
+	defer func() { _ = reader.Rollback(context.Background()) }()
+	_, err = reader.Exec(t.Context(), `SELECT FROM idempotency_keys LIMIT 1`)
+	require.NoError(t, err)
+
+	cost := func(args []any) int {
+		tx, err := w.pool.Begin(t.Context())
+		require.NoError(t, err)
+		defer func() { _ = tx.Rollback(context.Background()) }()
+		var plan []struct {
+			Plan struct {
+				Hit  int `json:"Shared Hit Blocks"`
+				Read int `json:"Shared Read Blocks"`
+			}
+		}
+		require.NoError(t, tx.QueryRow(t.Context(), `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) `+sent.sql, args...).Scan(&plan))
+		return plan[0].Plan.Hit + plan[0].Plan.Read
+	}
+	for range batches {
+		require.Equal(t, batch, w.reap(batch))
+	}
+	require.Len(t, sent.args, batches)
+	first, last := cost(sent.args[0]), cost(sent.args[batches-1])
+	require.Greater(t, first, last+batch*batches/2, "a scan from the beginning")
+	require.Less(t, last, 10*batch)
+	require.Equal(t, batch, w.reap(batch))
+	require.Zero(t, w.records())
+}
+
+func TestARecordThatExpiredBeforeThoseAlreadyReapedIsReapedToo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.over("first ", 10, 60)
+	require.Equal(t, 10, w.reap(10))
+	require.Zero(t, w.reap(10))
+	// Committed late, or brought back.
+	w.over("earlier ", 3, 3600)
+	require.Equal(t, 3, w.reap(10), "a pass from the beginning that is cheap is made each time")
+
+	w.store.ReapedFromTheBeginning(slow)
+	w.over("earlier again ", 5, 3600)
+	w.over("later ", 2, 30)
+	require.Equal(t, 2, w.reap(2))
+	require.Zero(t, w.reap(2), "a pass from the beginning that took long is put off")
+	require.Equal(t, 5, w.records())
+
+	w.store.ReapedFromTheBeginning(0)
+	require.Equal(t, 2, w.reap(2), "and made later")
+	w.store.ReapedFromTheBeginning(slow)
+	require.Equal(t, 2, w.reap(2), "what it has begun is finished from where it is")
+	require.Equal(t, 1, w.reap(2))
+	require.Zero(t, w.reap(2))
+	require.Zero(t, w.records())
+}
+
+func TestAPassFromTheBeginningIsPutOffNoLongerThanTenMinutes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for took, want := range map[time.Duration]time.Duration{
+		0: 0, 40 * time.Millisecond: 0, 100 * time.Millisecond: 10 * time.Second, 4 * time.Second: 400 * time.Second, slow: 10 * time.Minute,
+	} {
+		require.InDelta(t, want, w.store.ReapedFromTheBeginning(took), float64(time.Second), took)
+	}
+}
+
+func TestWhatALockKeptFromBeingReapedIsReapedAfterwards(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.over("over ", 10, 60)
+	tx, err := w.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), `SELECT FROM idempotency_keys WHERE key IN ('over 1', 'over 10') FOR UPDATE`)
+	require.NoError(t, err)
+	require.Equal(t, 8, w.reap(8))
+	require.Zero(t, w.reap(8))
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.Equal(t, 2, w.reap(8))
+}
+
+func TestABatchThatWasRolledBackMovesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.pool.Exec(t.Context(), `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;
+		CREATE TRIGGER refuse AFTER DELETE ON idempotency_keys EXECUTE FUNCTION refuse()`)
+	require.NoError(t, err)
+	w.over("over ", 10, 60)
+	reaped, err := w.store.Reap(t.Context(), 5)
+	require.ErrorIs(t, err, idempotency.ErrStoreUnavailable)
+	require.Zero(t, reaped.Deleted)
+	_, err = w.pool.Exec(t.Context(), `DROP TRIGGER refuse ON idempotency_keys`)
+	require.NoError(t, err)
+	w.store.ReapedFromTheBeginning(slow)
+	require.Equal(t, 5, w.reap(5))
+	require.Equal(t, 5, w.reap(5))
+}
+
+// A deletion that is lost is made again. That requests wait for the standby is enough.
+func TestReapingDoesNotWaitForTheStandby(t *testing.T) {
+	t.Parallel()
+	l := newLonely(t)
+	pool, err := pgxpool.New(t.Context(), l.url)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Timeout: 3 * time.Second})
+	require.NoError(t, err)
+	w := &world{t: t, pool: pool, store: store}
+	w.over("over ", 10, 60)
+	l.await("nobody")
+	require.Equal(t, 10, w.reap(100))
+	var left int
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM idempotency_keys`).Scan(&left))
+	require.Zero(t, left)
+	l.await("")
+}
