@@ -157,6 +157,34 @@ func TestABatchThatWasRolledBackMovesNothing(t *testing.T) {
 	require.Equal(t, 5, w.reap(5))
 }
 
+// Two rows of two partitions can stand at the same place.
+func TestReapingAPartitionedTableDeletesWhatIsOverAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.pool.Exec(t.Context(), `CREATE TABLE partitioned (LIKE idempotency_keys INCLUDING ALL) PARTITION BY HASH (scope, key);
+		CREATE TABLE first PARTITION OF partitioned FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+		CREATE TABLE second PARTITION OF partitioned FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+		DROP TABLE idempotency_keys;
+		ALTER TABLE partitioned RENAME TO idempotency_keys`)
+	require.NoError(t, err)
+	const n = 500
+	_, err = w.pool.Exec(t.Context(), `INSERT INTO idempotency_keys (scope, key, state, fingerprint, status, created_at, completed_at, expires_at)
+		SELECT 'alice', kept || ' ' || n, 'completed', '', 201, now(), now(), now() + CASE kept WHEN 'kept' THEN 1 ELSE -1 END * interval '1 hour'
+		FROM generate_series(1, $1::int) n, (VALUES ('kept'), ('over')) kept (kept) ORDER BY md5(kept || n)`, n)
+	require.NoError(t, err)
+	// Each partition has some of both, in no order: the places of what is over in one are those of what is kept in the other.
+	require.Positive(t, w.count(`SELECT count(*) FROM first, second WHERE first.ctid = second.ctid AND first.expires_at <= now() AND second.expires_at > now()`),
+		"nothing can go wrong here")
+	for deleted := 0; deleted < n; {
+		got := w.reap(50)
+		require.Positive(t, got)
+		deleted += got
+	}
+	require.Zero(t, w.reap(50))
+	require.Equal(t, n, w.count(`SELECT count(*) FROM idempotency_keys WHERE key LIKE 'kept %'`))
+	require.Equal(t, n, w.records())
+}
+
 // A deletion that is lost is made again. That requests wait for the standby is enough.
 func TestReapingDoesNotWaitForTheStandby(t *testing.T) {
 	t.Parallel()

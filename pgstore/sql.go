@@ -140,7 +140,9 @@ AND coalesce(leased_until, '-infinity') <= statement_timestamp()`
 	// reapSQL takes no row that somebody else is working on, and locks those it takes, so that they are still what they were
 	// when they are deleted. It finds them by the index on expires_at, oldest first, and says up to which expiry it got. $2 is where it
 	// begins: until vacuum has come by, the index still lists the rows that are deleted, and a scan from its beginning visits them all.
-	reapSQL = `WITH reaped AS (DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+	// The rows' places are unique in one table, and not over the partitions of one: so the condition stands there again, as IS TRUE, which
+	// no index is used for.
+	reapSQL = `WITH reaped AS (DELETE FROM {table} WHERE (state = 'completed' AND expires_at <= statement_timestamp()) IS TRUE AND ctid = ANY (ARRAY(
 	SELECT ctid FROM {table} WHERE expires_at >= $2 AND state = 'completed' AND expires_at <= statement_timestamp()
 	ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING expires_at)
 SELECT count(*), max(expires_at) FROM reaped`

@@ -157,7 +157,10 @@ var All = []Mutant{
 		Name:  "reaper-takes-pending",
 		Bug:   "the reaper deletes keys that were left at a recovery point",
 		Under: abandoned,
-		edits: []overlay.Edit{{File: sql, Old: "WHERE expires_at >= $2 AND state = 'completed' AND expires_at <= statement_timestamp()\n	ORDER BY",
-			New: "WHERE coalesce(expires_at, leased_until) BETWEEN $2 AND statement_timestamp()\n	ORDER BY"}},
+		edits: []overlay.Edit{
+			{File: sql, Old: "WHERE (state = 'completed' AND expires_at <= statement_timestamp()) IS TRUE", New: "WHERE coalesce(expires_at, leased_until) <= statement_timestamp()"},
+			{File: sql, Old: "WHERE expires_at >= $2 AND state = 'completed' AND expires_at <= statement_timestamp()\n	ORDER BY",
+				New: "WHERE coalesce(expires_at, leased_until) BETWEEN $2 AND statement_timestamp()\n	ORDER BY"},
+		},
 	},
 }
