@@ -16,6 +16,8 @@ CRASHES ?= CardPayment
 DURATION ?= 2m
 SEED ?=
 FAULTS ?= all
+# Numbers of stored keys that make bench-growth measures with, such as 10k,1M,50M (empty: its own).
+SIZES ?=
 # Further arguments of the benchmark, or of go test.
 ARGS ?=
 
@@ -54,6 +56,11 @@ bench: bin/withpostgres ## measure against a PostgreSQL that syncs to disk (ARGS
 	@go build -o bin/bench ./bench
 	@bin/withpostgres -durable -- bin/bench $(ARGS)
 	@go test -run - -bench . -benchtime 20000x ./nethttp
+
+.PHONY: bench-growth
+bench-growth: bin/withpostgres ## measure what a table of SIZES stored keys costs (10k,1M,10M; ten minutes), a week of keys, the reaper beside payments (ARGS='-h')
+	@go build -o bin/growth ./bench/growth/cmd/growth
+	@bin/withpostgres -durable -- bin/growth -sizes '$(SIZES)' $(ARGS)
 
 .PHONY: fuzz
 fuzz: bin/withpostgres ## run every fuzz test for FUZZ_TIME (10s)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -21,8 +22,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/onlyonce/onlyonce/idempotency"
 	"github.com/onlyonce/onlyonce/internal/pgtest"
 	"github.com/onlyonce/onlyonce/migrations"
+	"github.com/onlyonce/onlyonce/pgstore"
 )
 
 const gooseModule = "github.com/pressly/goose/v3"
@@ -74,6 +77,12 @@ func objects(t *testing.T, db *sql.DB) []string {
 			UNION ALL
 			SELECT 'constraint ' || conname || ' ' || pg_get_constraintdef(oid), conrelid::regclass::text
 			FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
+			UNION ALL
+			SELECT 'options ' || relname || ' ' || array_to_string(reloptions, ' '), relname
+			FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND reloptions IS NOT NULL
+			UNION ALL
+			SELECT 'stored ' || relname || '.' || attname || ' ' || attstorage::text || ' ' || attcompression::text, relname
+			FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND attnum > 0
 			UNION ALL
 			SELECT 'function ' || proname, '' FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
 			UNION ALL
@@ -328,6 +337,50 @@ func TestAnIndexWhoseBuildingFailedIsMadeAnew(t *testing.T) {
 	var valid bool
 	require.NoError(t, db.QueryRowContext(ctx, `SELECT indisvalid FROM pg_index WHERE indexrelid = 'idempotency_keys_pending_scope'::regclass`).Scan(&valid))
 	assert.True(t, valid)
+}
+
+// What is stored before a migration is read after it, by the new code and the old, and so is what is stored in between a way up and down.
+func TestRecordsAreReadOnEitherSideOfEveryMigration(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	schema := pgtest.EmptySchema(t)
+	db := open(t, schema)
+	p := provider(t, db)
+	pool := pgtest.Pool(t, schema)
+	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: schema})
+	require.NoError(t, err)
+	engine, err := idempotency.New(store, idempotency.Config{})
+	require.NoError(t, err)
+	body := []byte(strings.Repeat(`{"id":"01a1fdc5","amount":100}`, 1000)) // large enough to be compressed
+	stored := map[string]bool{}
+	check := func(key string) {
+		t.Helper()
+		stored[key] = false
+		for key := range stored {
+			result, err := engine.Run(ctx, idempotency.Request{Key: idempotency.Key{Scope: "alice", Value: key}}, func(context.Context) (idempotency.Response, error) {
+				return idempotency.Response{Status: 201, Body: body}, nil
+			})
+			require.NoError(t, err)
+			require.Equal(t, stored[key], result.Replayed, key)
+			require.Equal(t, body, result.Response.Body)
+			stored[key] = true
+		}
+	}
+	_, err = p.UpByOne(ctx)
+	require.NoError(t, err)
+	check("first")
+	sources := p.ListSources()
+	for _, source := range sources[1:] {
+		_, err = p.UpByOne(ctx)
+		require.NoError(t, err)
+		check("after " + source.Path)
+	}
+	for _, source := range slices.Backward(sources[1:]) {
+		_, err = p.Down(ctx)
+		require.NoError(t, err)
+		check("without " + source.Path)
+	}
+	require.Len(t, stored, 2*len(sources)-1)
 }
 
 func openImpatient(t *testing.T, schema string) *sql.DB {

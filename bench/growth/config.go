@@ -27,6 +27,9 @@ type Config struct {
 	Backlog int
 	// Disk bounds what may be taken of it, in bytes. Default: 20 GB. A size that needs more, or more than is free, is left out.
 	Disk int64
+	// Partitions is into how many parts, by hash of scope and key, the tables are divided that are compared with the smallest. Default:
+	// 0, as the migrations have it.
+	Partitions int
 	// Set holds settings of the payments' sessions, such as wal_compression. Default: none, the server's own hold.
 	Set map[string]string
 	// Progress is told what is being done. Default: nobody is.
@@ -50,8 +53,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.Daily = orDefault(c.Daily, 200_000)
 	c.Backlog = orDefault(c.Backlog, 1_000_000)
 	c.Disk = orDefault(c.Disk, 20e9)
-	if c.Connections < 0 || c.Rounds < 0 || c.Length < 0 || c.Disk < 0 {
-		return c, errors.New("connections, rounds, length and disk must be positive, or 0 for the default")
+	if c.Connections < 0 || c.Rounds < 0 || c.Length < 0 || c.Disk < 0 || c.Partitions < 0 {
+		return c, errors.New("connections, rounds, length, disk and partitions must be positive, or 0 for the default")
 	}
 	if c.Progress == nil {
 		c.Progress = func(string) {}
@@ -71,14 +74,13 @@ func ParseSizes(list string) ([]int, error) {
 	var sizes []int
 	for word := range strings.SplitSeq(list, ",") {
 		word = strings.TrimSpace(word)
-		factor := 1
-		switch {
-		case strings.HasSuffix(word, "k"):
-			factor = 1_000
-		case strings.HasSuffix(word, "M"):
-			factor = 1_000_000
+		factor, digits := 1, word
+		if thousands, found := strings.CutSuffix(word, "k"); found {
+			factor, digits = 1_000, thousands
+		} else if millions, found := strings.CutSuffix(word, "M"); found {
+			factor, digits = 1_000_000, millions
 		}
-		n, err := strconv.Atoi(strings.TrimRight(word, "kM"))
+		n, err := strconv.Atoi(digits)
 		if err != nil || n <= 0 || n > 1_000_000_000/factor {
 			return nil, fmt.Errorf("%q is no number of stored keys: write 10k, 1M or 2500", word)
 		}

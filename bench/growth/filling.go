@@ -26,10 +26,10 @@ func (w *world) fill(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	group, gctx := errgroup.WithContext(ctx)
+	group, copying := errgroup.WithContext(ctx)
 	for part := range writers {
 		from, to := n*part/writers, n*(part+1)/writers
-		group.Go(func() error { return w.copyRows(gctx, from, to, w.expiry) })
+		group.Go(func() error { return w.copyRows(copying, from, to, w.expiry) })
 	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("write %d records: %w", n, err)
@@ -63,9 +63,10 @@ func (w *world) copyRows(ctx context.Context, from, to int, expiry func(int) tim
 
 // dropIndexes takes all indexes away, since they are built faster than filled, and returns what makes them anew.
 func (w *world) dropIndexes(ctx context.Context) (restore []string, err error) {
-	rows, err := w.pool.Query(ctx, `SELECT coalesce('ALTER TABLE idempotency_keys ADD CONSTRAINT ' || quote_ident(conname) || ' ' || pg_get_constraintdef(c.oid), pg_get_indexdef(indexrelid)),
+	rows, err := w.pool.Query(ctx, `SELECT coalesce('ALTER TABLE idempotency_keys ADD CONSTRAINT ' || quote_ident(conname) || ' ' || pg_get_constraintdef(c.oid), replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ')),
 		coalesce('ALTER TABLE idempotency_keys DROP CONSTRAINT ' || quote_ident(conname), 'DROP INDEX ' || indexrelid::regclass)
-		FROM pg_index LEFT JOIN pg_constraint c ON conindid = indexrelid AND contype = 'p' WHERE indrelid = 'idempotency_keys'::regclass`)
+		FROM pg_index LEFT JOIN pg_constraint c ON conindid = indexrelid AND contype = 'p'
+		WHERE indrelid = 'idempotency_keys'::regclass`)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,10 @@ func (w *world) dropIndexes(ctx context.Context) (restore []string, err error) {
 	return restore, w.do(ctx, drop...)
 }
 
-// refill puts the world back to where it began: that is for a small one.
+// small is whether to begin anew costs next to nothing.
+func (w *world) small() bool { return w.size <= 100_000 }
+
+// refill puts the world back to where it began.
 func (w *world) refill(ctx context.Context) error {
 	if err := w.do(ctx, `TRUNCATE idempotency_keys`); err != nil {
 		return err

@@ -68,6 +68,9 @@ func runSize(ctx context.Context, c Config, base *world, n int) (Size, error) {
 		return Size{}, err
 	}
 	defer w.drop()
+	if err := w.divide(ctx, c.Partitions); err != nil {
+		return Size{}, err
+	}
 	c.Progress(fmt.Sprintf("%s: writing the records and building the indexes", spell(n)))
 	began := time.Now()
 	if err := w.fill(ctx, n); err != nil {

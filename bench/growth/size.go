@@ -33,8 +33,11 @@ type Space struct {
 }
 
 func (w *world) space(ctx context.Context) (s Space, err error) {
-	err = w.pool.QueryRow(ctx, `SELECT pg_table_size('idempotency_keys')::float8 / $1, pg_relation_size('idempotency_keys_pkey')::float8 / $1,
-		pg_relation_size('idempotency_keys_expires_at')::float8 / $1, pg_total_relation_size('idempotency_keys')`, max(1, w.size)).
+	all := func(of, relation string) string { // its partitions', where it has any
+		return `(SELECT sum(` + of + `(relid)) FROM (SELECT relid FROM pg_partition_tree('` + relation + `') UNION SELECT '` + relation + `'::regclass) parts)`
+	}
+	err = w.pool.QueryRow(ctx, `SELECT `+all("pg_table_size", "idempotency_keys")+`::float8 / $1, `+all("pg_relation_size", "idempotency_keys_pkey")+`::float8 / $1,
+		`+all("pg_relation_size", "idempotency_keys_expires_at")+`::float8 / $1, `+all("pg_total_relation_size", "idempotency_keys")+`::bigint`, max(1, w.size)).
 		Scan(&s.Table, &s.PrimaryKey, &s.Expiry, &s.Total)
 	return s, err
 }
@@ -101,7 +104,7 @@ func compare(ctx context.Context, c Config, base, w *world, what func(*world) fu
 		for turn := range got {
 			who := (turn + n) % 2
 			world := [2]*world{base, w}[who]
-			if grows && world.size == base.size { // so that what is small stays so
+			if grows && world.small() { // so that it stays so
 				if err := world.refill(ctx); err != nil {
 					return 0, 0, 0, 0, err
 				}
@@ -129,7 +132,7 @@ func compareReaping(ctx context.Context, c Config, base, w *world) (time.Duratio
 			who := (turn + n) % 2
 			world := [2]*world{base, w}[who]
 			var err error
-			if world.size == base.size {
+			if world.small() {
 				err = world.refill(ctx)
 			}
 			if err == nil {

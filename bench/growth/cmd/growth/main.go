@@ -62,6 +62,7 @@ func run(ctx context.Context, args []string, url string, stdout, stderr io.Write
 	flags.DurationVar(&config.Length, "length", 2*time.Second, "length of a round")
 	flags.IntVar(&config.Daily, "daily", 200_000, "keys of a day of the simulated week; -1 leaves the week out")
 	flags.IntVar(&config.Backlog, "backlog", 1_000_000, "records that are over when the reaper begins beside payments; -1 leaves that out")
+	flags.IntVar(&config.Partitions, "partitions", 0, "parts by hash of scope and key, of all but the smallest's table, to see what that brings")
 	disk := flags.Float64("disk", 20, "gigabytes of disk that may be taken")
 	flags.Func("set", "name=value, a setting of the payments' sessions, such as wal_compression=on; can be repeated", func(setting string) error {
 		name, value, found := strings.Cut(setting, "=")
