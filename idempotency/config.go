@@ -59,7 +59,7 @@ type Config struct {
 	// Sealing says what to do about records that are not sealed, while a service that is in use begins to seal or ends it.
 	// Default: [SealedOnly].
 	Sealing Sealing
-	// ReapInterval is the time between two passes of [Engine.Maintain]. Default: 1 minute.
+	// ReapInterval is the time between two passes of [Engine.Maintain]; one that has more to do goes on into the next. Default: 1 minute.
 	ReapInterval time.Duration
 	// ReapBatch is how many records one statement of the reaper deletes. Default: 1000.
 	ReapBatch int
