@@ -7,7 +7,7 @@ import (
 
 // restAfterBatch is how many times as long as it worked [Engine.Maintain] rests after a batch that was full: requests get
 // most of what the store can do, also where millions of records are over.
-const restAfterBatch = 3
+const restAfterBatch = 9
 
 // Reap deletes the records whose retention is over, in batches of Config.ReapBatch, until none is left, ctx ends, or another
 // process turns out to be reaping. It returns how many it deleted, also with an error. Calling it again is harmless. It does not
@@ -40,9 +40,9 @@ func (e *Engine) reap(ctx context.Context, goOn func(took time.Duration) bool) (
 
 // Maintain deletes the records whose retention is over, now and then every Config.ReapInterval until ctx ends, and returns ctx's
 // error. Run it in a goroutine of every process: one at a time does the work, and what it did, or why it could not, goes to the
-// Observer, at the latest after an interval. After a batch that was full it rests for three times as long as the batch took, and goes
-// on: each process takes no more of the store than a quarter of one connection, and keeps up as long as records are made at less than
-// a quarter of the rate at which the store can delete them.
+// Observer, at the latest after an interval. After a batch that was full it rests for nine times as long as the batch took, and goes
+// on: each process takes no more of the store than a tenth of one connection, and keeps up as long as records are made at less than
+// a tenth of the rate at which the store can delete them.
 func (e *Engine) Maintain(ctx context.Context) error {
 	return every(ctx, e.config.ReapInterval, func() {
 		end := time.Now().Add(e.config.ReapInterval)

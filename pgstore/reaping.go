@@ -10,7 +10,7 @@ import (
 // A pass from the beginning that took longer than slowPass is made again after restAfterPass times what it took, but within
 // longestRest.
 const (
-	slowPass      = 50 * time.Millisecond
+	slowPass      = time.Second
 	restAfterPass = 100
 	longestRest   = 10 * time.Minute
 )

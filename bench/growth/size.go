@@ -151,7 +151,7 @@ func (w *world) reapOnce(ctx context.Context, limit int) (float64, error) {
 	began := time.Now()
 	reaped, err := w.store.Reap(ctx, limit)
 	took := float64(time.Since(began))
-	if err == nil && reaped.Deleted != limit {
+	if err == nil && reaped.Deleted < limit { // partitions may give more
 		err = fmt.Errorf("%d records were over, not %d: does something else use the schema?", reaped.Deleted, limit)
 	}
 	return took, err
