@@ -18,6 +18,8 @@ SEED ?=
 FAULTS ?= all
 # Numbers of stored keys that make bench-growth measures with, such as 10k,1M,50M (empty: its own).
 SIZES ?=
+# How often make bench-micro measures each part.
+COUNT ?= 10
 # Further arguments of the benchmark, or of go test.
 ARGS ?=
 
@@ -61,6 +63,17 @@ bench: bin/withpostgres ## measure against a PostgreSQL that syncs to disk (ARGS
 bench-growth: bin/withpostgres ## measure what a table of SIZES stored keys costs (10k,1M,10M; ten minutes), a week of keys, the reaper beside payments (ARGS='-h')
 	@go build -o bin/growth ./bench/growth/cmd/growth
 	@bin/withpostgres -durable -- bin/growth -sizes '$(SIZES)' $(ARGS)
+
+# What has benchmarks or budgets of its parts. None of them needs a database.
+MICRO := ./idempotency ./internal/httpidem ./nethttp ./pgstore ./replaycache ./bench/replays
+
+.PHONY: bench-micro
+bench-micro: ## measure the parts (parser, fingerprint, recorder, middleware …) COUNT (10) times, for benchstat
+	@go test -run - -bench . -benchmem -count $(COUNT) -timeout 1h $(ARGS) $(MICRO)
+
+.PHONY: allocations
+allocations: ## hold the parts to their allocation budgets, which the race detector would change
+	@go test -count=1 -timeout $(TEST_TIMEOUT) -run 'Allocations|MoreMemoryThan' $(ARGS) $(MICRO)
 
 .PHONY: fuzz
 fuzz: bin/withpostgres ## run every fuzz test for FUZZ_TIME (10s)

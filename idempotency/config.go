@@ -59,6 +59,15 @@ type Config struct {
 	// Sealing says what to do about records that are not sealed, while a service that is in use begins to seal or ends it.
 	// Default: [SealedOnly].
 	Sealing Sealing
+	// Cache answers replays in this process, without asking the store: see package replaycache. One cache is for one Engine: a record of
+	// another one's is not used. It holds what Sealer seals as it was before, since that is what it answers with. Default: nil, the
+	// store is asked every time.
+	Cache ReplayCache
+	// CacheMaxAge is for how long, from when the store was asked, Cache may answer with a record, which it never does beyond the record's
+	// retention. It bounds how long a process goes on with an answer whose record was deleted, changed or lost: by an operator, or in a
+	// failover to a standby that did not have it, while other processes run the operation anew. Default: 10 seconds. At least 1
+	// millisecond, at most 1 hour.
+	CacheMaxAge time.Duration
 	// ReapInterval is the time between two passes of [Engine.Maintain]; one that has more to do goes on into the next. Default: 1 minute.
 	ReapInterval time.Duration
 	// ReapBatch is how many records one statement of the reaper deletes. Default: 1000.
@@ -105,7 +114,7 @@ func (c Config) withDefaults() (Config, error) {
 			wrong = append(wrong, fmt.Errorf("idempotency: Config.%s is %d: give a positive number, or 0 for the default", setting.name, *setting.value))
 		}
 	}
-	wrong = append(wrong, checkSealing(c))
+	wrong = append(wrong, checkSealing(c), c.checkCache())
 	if c.Policy == nil {
 		c.Policy = DefaultPolicy
 	}
@@ -116,4 +125,17 @@ func (c Config) withDefaults() (Config, error) {
 		c.Observer = discard
 	}
 	return c, errors.Join(wrong...)
+}
+
+func (c *Config) checkCache() error {
+	const most = time.Hour
+	switch {
+	case c.Cache == nil && c.CacheMaxAge != 0:
+		return errors.New("idempotency: Config.CacheMaxAge is set, and Config.Cache is not: set that too, see package replaycache")
+	case c.CacheMaxAge == 0:
+		c.CacheMaxAge = 10 * time.Second
+	case c.CacheMaxAge < time.Millisecond || c.CacheMaxAge > most:
+		return fmt.Errorf("idempotency: Config.CacheMaxAge is %v: give 1ms to %v, or 0 for the default", c.CacheMaxAge, most)
+	}
+	return nil
 }

@@ -16,6 +16,9 @@ type Engine struct {
 	recent  *recent
 	waiters atomic.Int64 // requests that wait for another one
 	scopes  scopes
+	clock   func(time.Time) instant
+	// observed is whether anybody is told of events.
+	observed bool
 }
 
 // New returns an Engine over store. It opens no connection and starts no goroutine.
@@ -23,12 +26,13 @@ func New(store Store, config Config) (*Engine, error) {
 	if store == nil {
 		return nil, errors.New("idempotency: New needs a store: pass pgstore.New(pool), or memstore.New for tests")
 	}
+	observed := config.Observer != nil
 	config, err := config.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	return &Engine{
-		store: store, config: config, recent: newRecent(),
+		store: store, config: config, recent: newRecent(), clock: instantOf, observed: observed,
 		flights: flights{byKey: map[Key]*flight{}}, scopes: scopes{running: map[string]int{}},
 	}, nil
 }
@@ -48,6 +52,9 @@ type Request struct {
 	// Describe returns what the completer makes the request of, should it be left at a recovery point. It is called before the
 	// first one is stored, and not at all for a handler without. nil: nothing is stored, and the key must say enough.
 	Describe func() ([]byte, error)
+	// SharesResponse says that the caller does not change the slices of the response that it gets, and lets nobody else do so. A
+	// replay out of [Config.Cache] is not copied then.
+	SharesResponse bool
 }
 
 // Handler does the work. Its ctx outlives the client, is bounded by Config.HandlerTimeout, and carries what the store gives
@@ -73,6 +80,11 @@ func (e *Engine) Run(ctx context.Context, request Request, handler Handler) (Res
 	}
 	if running(ctx) {
 		return Result{}, ErrNested
+	}
+	if e.config.Cache != nil {
+		if result, err, ok := e.replayCached(ctx, &request, started); ok {
+			return result, err
+		}
 	}
 	call := call{Engine: e, request: request, handler: handler, started: started, resumption: resumptionOf(ctx, request.Key)}
 	for {
@@ -232,7 +244,7 @@ func (c *call) claim(ctx context.Context) (Attempt, *Record, error) {
 func (c *call) replay(ctx context.Context, record *Record) (Result, error) {
 	c.recent.add(c.request.Key)
 	c.settled()
-	if !c.sameAs(record.Fingerprint) {
+	if !c.request.isSame(record.Fingerprint) {
 		c.observe(ctx, Reused, ErrKeyReused.Code.Status(), nil)
 		return Result{}, ErrKeyReused
 	}
@@ -240,9 +252,9 @@ func (c *call) replay(ctx context.Context, record *Record) (Result, error) {
 	return Result{Response: record.Response, Replayed: true}, nil
 }
 
-// sameAs reports whether a stored fingerprint is that of this request.
-func (c *call) sameAs(stored Fingerprint) bool {
-	return stored.Equal(c.request.Fingerprint) || c.request.Matches != nil && c.request.Matches(stored)
+// isSame reports whether a stored fingerprint is that of this request.
+func (r *Request) isSame(stored Fingerprint) bool {
+	return stored.Equal(r.Fingerprint) || r.Matches != nil && r.Matches(stored)
 }
 
 // execute runs the handler under attempt, and again under a new one while the database asks for that and Config.Reruns allows

@@ -48,7 +48,7 @@ func ParseFingerprint(stored []byte) (Fingerprint, error) {
 
 // Fingerprinter makes fingerprints. The zero value, and nil, use plain SHA-256. It is safe for concurrent use.
 type Fingerprinter struct {
-	secrets   [][]byte
+	secrets   []*sync.Pool // of hashers, one pool for each secret
 	canonical bool
 }
 
@@ -71,7 +71,8 @@ func NewFingerprinter(cfg FingerprintConfig) (*Fingerprinter, error) {
 		if len(secret) < 16 {
 			return nil, fmt.Errorf("idempotency: fingerprint secret %d has %d bytes: use at least 16 random bytes", i, len(secret))
 		}
-		f.secrets = append(f.secrets, bytes.Clone(secret))
+		secret = bytes.Clone(secret)
+		f.secrets = append(f.secrets, &sync.Pool{New: func() any { return &hasher{Hash: hmac.New(sha256.New, secret)} }})
 	}
 	return f, nil
 }
@@ -80,17 +81,17 @@ func NewFingerprinter(cfg FingerprintConfig) (*Fingerprinter, error) {
 // length, so that no two lists of parts give the same input.
 func (f *Fingerprinter) Sum(body []byte, parts ...string) Fingerprint {
 	version := versionPlain
-	var secret []byte
+	digests := &hashers
 	if f != nil {
 		if f.canonical {
 			version = versionCanonical
 		}
 		if len(f.secrets) > 0 {
 			version += versionHMAC - versionPlain
-			secret = f.secrets[0]
+			digests = f.secrets[0]
 		}
 	}
-	return sum(version, secret, body, parts)
+	return sum(version, digests, body, parts)
 }
 
 // Matches reports whether stored was made of the same body and parts, by any recipe that f knows: an earlier version, or
@@ -98,7 +99,7 @@ func (f *Fingerprinter) Sum(body []byte, parts ...string) Fingerprint {
 func (f *Fingerprinter) Matches(stored Fingerprint, body []byte, parts ...string) bool {
 	switch version := stored[0]; version {
 	case versionPlain, versionCanonical:
-		return stored.Equal(sum(version, nil, body, parts))
+		return stored.Equal(sum(version, &hashers, body, parts))
 	case versionHMAC, versionCanonicalHMAC:
 		if f == nil {
 			return false
@@ -119,16 +120,13 @@ type hasher struct {
 
 var hashers = sync.Pool{New: func() any { return &hasher{Hash: sha256.New()} }}
 
-func sum(version byte, secret, body []byte, parts []string) (f Fingerprint) {
+func sum(version byte, digests *sync.Pool, body []byte, parts []string) (f Fingerprint) {
 	if version == versionCanonical || version == versionCanonicalHMAC {
 		body = canonicalJSON(body)
 	}
-	h := hashers.Get().(*hasher)
-	defer hashers.Put(h)
+	h := digests.Get().(*hasher)
+	defer digests.Put(h)
 	digest := h.Hash
-	if secret != nil {
-		digest = hmac.New(sha256.New, secret)
-	}
 	digest.Reset()
 
 	b := append(h.scratch[:0], version)

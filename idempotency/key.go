@@ -43,6 +43,19 @@ func (k Key) Check() error {
 }
 
 func storable(s string) bool {
+	if visible(s) {
+		return len(s) <= MaxKeyBytes
+	}
 	return len(s) <= MaxKeyBytes && utf8.ValidString(s) &&
 		!strings.ContainsFunc(s, unicode.IsControl) && strings.TrimSpace(s) != ""
+}
+
+// visible reports whether s is of visible ASCII alone, as nearly every key is, and not empty.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x21 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return s != ""
 }

@@ -48,6 +48,8 @@ type Event struct {
 	Status int
 	// Duration is the time since the request reached the engine.
 	Duration time.Duration
+	// Cached reports that Config.Cache had the record that Replayed and Reused are about, and that the store was not asked.
+	Cached bool
 	// Count is the number of records, for Reaping and Stuck.
 	Count int
 	// Err is the cause, for the operator. Database errors may be in it; do not show it to clients.

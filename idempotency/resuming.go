@@ -76,7 +76,7 @@ func (c *call) fits(ctx context.Context, attempt Attempt, progress *Progress) (e
 		return ErrInProgress // another completer has tried since it was listed, and now it has to wait
 	case progress.Completions == Held:
 		return ErrTransactionEnded.Because(errors.New("idempotency: an earlier attempt has ended its transaction, and what it has written may be there: " + progress.LastError))
-	case c.sameAs(progress.Fingerprint):
+	case c.request.isSame(progress.Fingerprint):
 		return nil
 	}
 	if _, err := c.openSteps(c.request.Key, progress); err != nil {

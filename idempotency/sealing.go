@@ -183,20 +183,31 @@ func (e *Engine) openRecord(key Key, stored *Record) (*Record, error) {
 	return &Record{Fingerprint: stored.Fingerprint, Response: Response{Status: response.Status, Header: header, Body: body}}, nil
 }
 
-// claimIn is the store's Claim, with the record as it was before it was sealed.
+// claimIn is the store's Claim, with the record as it was before it was sealed. The cache gets to know it.
 func (e *Engine) claimIn(ctx context.Context, key Key) (Attempt, *Record, error) {
+	since := e.asked()
 	attempt, record, err := e.store.Claim(ctx, key)
 	if record != nil && err == nil {
-		record, err = e.openRecord(key, record)
+		record, err = e.openFresh(key, record, since)
 	}
 	return attempt, record, err
 }
 
-// lookUp is the store's Lookup, with the record as it was before it was sealed.
+// lookUp is the store's Lookup, with the record as it was before it was sealed. The cache gets to know it.
 func (e *Engine) lookUp(ctx context.Context, key Key) (*Record, error) {
+	since := e.asked()
 	record, err := e.store.Lookup(ctx, key)
 	if record != nil && err == nil {
-		record, err = e.openRecord(key, record)
+		record, err = e.openFresh(key, record, since)
+	}
+	return record, err
+}
+
+// openFresh opens a record that the store was asked for at since, and which it vouches for.
+func (e *Engine) openFresh(key Key, stored *Record, since instant) (*Record, error) {
+	record, err := e.openRecord(key, stored)
+	if err == nil {
+		e.cache(key, record, stored.Left, since)
 	}
 	return record, err
 }

@@ -41,6 +41,7 @@ func (c *call) settle(run *run, outcome Outcome, response Response, handlerErr e
 			return c.broken(run, err)
 		}
 	}
+	since := c.asked()
 	settled, err := run.store(outcome, stored)
 	if settled.ReadBack {
 		c.observe(run.outer, UnknownResolved, response.Status, err)
@@ -52,6 +53,9 @@ func (c *call) settle(run *run, outcome Outcome, response Response, handlerErr e
 		return c.outrun(run.outer, settled.Record)
 	case !c.keyless:
 		c.recent.add(c.request.Key)
+		if !settled.ReadBack { // then it is from this very commit that the retention counts
+			c.cache(c.request.Key, record, c.config.Retention, since)
+		}
 	}
 	c.settled()
 	kind := Completed

@@ -26,7 +26,7 @@ type Store interface {
 	//   - an error: [ErrInProgress] when another attempt is at work; [ErrStoreUnavailable] when the store cannot be
 	//     asked; [ErrRecordUnreadable] when what is stored cannot be understood. Nothing is held then.
 	//
-	// A record whose retention is over counts as absent. A ctx that ends makes Claim fail and leaves nothing behind.
+	// A record whose retention is over counts as absent; what is left of another's is in its Left. A ctx that ends makes Claim fail and leaves nothing behind.
 	Claim(ctx context.Context, key Key) (Attempt, *Record, error)
 
 	// Lookup returns the completed record of key, or nil when there is none. It claims nothing.

@@ -123,10 +123,16 @@ func (s *Store) Reap(_ context.Context, limit int) (idempotency.Reaped, error) {
 
 func (s *Store) find(key idempotency.Key) *idempotency.Record {
 	k := s.kept[key]
-	if k == nil || !s.config.Now().Before(k.expires) {
+	if k == nil {
 		return nil
 	}
-	return k.record
+	left := k.expires.Sub(s.config.Now())
+	if left <= 0 {
+		return nil
+	}
+	found := *k.record // which is shared with those who have it already
+	found.Left = left
+	return &found
 }
 
 func (s *Store) reap(limit int) (deleted int) {

@@ -10,14 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/httpcontract"
 	"github.com/onlyonce/onlyonce/internal/httpidem"
-	"github.com/onlyonce/onlyonce/memstore"
 	"github.com/onlyonce/onlyonce/nethttp"
 )
 
-func protected(t *testing.T, config nethttp.Config, handler http.HandlerFunc) (http.Handler, *memstore.Store) {
+func protected(t *testing.T, config nethttp.Config, handler http.HandlerFunc) (http.Handler, *httpcontract.Memory) {
 	t.Helper()
-	store, err := memstore.New(memstore.Config{})
+	store, err := httpcontract.NewMemory()
 	require.NoError(t, err)
 	engine, err := idempotency.New(store, idempotency.Config{})
 	require.NoError(t, err)

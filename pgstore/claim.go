@@ -159,11 +159,12 @@ type row struct {
 	fingerprint      []byte
 	status           *int
 	headers, body    []byte
-	synchronous      bool // commits wait for a standby
+	synchronous      bool  // commits wait for a standby
+	left             int64 // of the retention, in microseconds
 }
 
 func (r *row) scan(from pgx.Row) error {
-	err := from.Scan(&r.state, &r.fingerprint, &r.status, &r.headers, &r.body, &r.expired, &r.synchronous)
+	err := from.Scan(&r.state, &r.fingerprint, &r.status, &r.headers, &r.body, &r.expired, &r.synchronous, &r.left)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
@@ -187,6 +188,7 @@ func (r *row) record() (*idempotency.Record, error) {
 	return &idempotency.Record{
 		Fingerprint: fingerprint,
 		Response:    idempotency.Response{Status: *r.status, Header: r.headers, Body: r.body},
+		Left:        retentionLeft(r.left),
 	}, nil
 }
 

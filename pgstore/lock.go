@@ -21,7 +21,7 @@ func reaperLock(namespace string) int64 {
 }
 
 func lock(parts ...string) int64 {
-	input := make([]byte, 0, 256)
+	input := make([]byte, 0, 1024) // room for the longest, on the stack
 	for _, part := range parts {
 		input = binary.BigEndian.AppendUint32(input, uint32(len(part)))
 		input = append(input, part...)

@@ -19,8 +19,12 @@ const (
 	// waitingSQL is whether this session's commits wait for a standby. Then what another one has committed need not be confirmed yet.
 	waitingSQL = `current_setting('synchronous_standby_names') <> '' AND current_setting('synchronous_commit') NOT IN ('off', 'local')`
 
+	leftSQL = `coalesce((extract(epoch FROM greatest(least(expires_at, statement_timestamp() + interval '24 hours'), statement_timestamp())
+	- statement_timestamp()) * 1000000)::bigint, 0)`
+
 	// readSQL takes statement_timestamp(): the time of this statement by the database's clock, not of the transaction.
-	readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= statement_timestamp(), false), ` + waitingSQL + `
+	// What is left of the retention is told up to a day, in microseconds: a timestamp may be infinite, and no interval is.
+	readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= statement_timestamp(), false), ` + waitingSQL + `, ` + leftSQL + `
 FROM {table} WHERE scope = $1 AND key = $2`
 
 	// confirmSQL writes something small into the log, so that its commit waits for the standby like any other.

@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/onlyonce/onlyonce/idempotency"
 )
@@ -19,6 +20,32 @@ var retaining = []test{
 			s.Fatalf("Reap = (%+v, %v)", reaped, err)
 		}
 		s.wantRecord(key, want)
+	}},
+	{"A record says how much of its retention is left, and no more than that", func(s *scenario) {
+		for _, retention := range []time.Duration{time.Minute, time.Hour, 1000 * time.Hour} {
+			k := idempotency.Key{Scope: "alice", Value: retention.String()}
+			if _, err := s.claim(s.Store, k).Complete(s.ctx, record("kept"), retention); err != nil {
+				s.Fatal(err)
+			}
+			for view, store := range map[string]idempotency.Store{"Store": s.Store, "Peer": s.Peer} {
+				_, claimed, err := store.Claim(s.ctx, k)
+				if err != nil || claimed == nil {
+					s.Fatalf("%s.Claim of a completed key = (%v, %v), want a record", view, claimed, err)
+				}
+				found, err := store.Lookup(s.ctx, k)
+				if err != nil || found == nil {
+					s.Fatalf("%s.Lookup of a completed key = (%v, %v), want a record", view, found, err)
+				}
+				if claimed.Left == 0 && found.Left == 0 {
+					s.Skip("the store does not tell how much of a retention is left, so that Config.Cache takes nothing of it")
+				}
+				for _, left := range []time.Duration{claimed.Left, found.Left} {
+					if left <= 0 || left > retention || left < min(retention, time.Hour)-Bound {
+						s.Fatalf("%s: of a retention of %v, just begun, %v is left", view, retention, left)
+					}
+				}
+			}
+		}
 	}},
 	{"A refusal, too, replaces a record whose retention is over", func(s *scenario) {
 		s.complete(s.Store, key, "old")

@@ -14,7 +14,6 @@ import (
 
 	"github.com/onlyonce/onlyonce/idempotency"
 	"github.com/onlyonce/onlyonce/internal/pgtest"
-	"github.com/onlyonce/onlyonce/memstore"
 	"github.com/onlyonce/onlyonce/pgstore"
 )
 
@@ -34,7 +33,7 @@ var stores = []struct {
 	open func(w *world)
 }{
 	{"in memory", func(w *world) {
-		store, err := memstore.New(memstore.Config{})
+		store, err := NewMemory()
 		require.NoError(w, err)
 		w.store = store
 	}},

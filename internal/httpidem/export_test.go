@@ -2,6 +2,9 @@ package httpidem
 
 import "net/http"
 
+// EncodeHeader is what is stored of a response's headers.
+var EncodeHeader = encodeHeader
+
 // RequestOf is what the completer makes of a description.
 var RequestOf = requestOf
 

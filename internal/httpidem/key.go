@@ -27,9 +27,9 @@ func ParseKey(values []string) (string, error) {
 			ok = parameters(rest) && strings.TrimSpace(key) != ""
 		}
 	} else {
-		ok = key != "" && !strings.ContainsFunc(key, func(c rune) bool {
-			return c < 0x21 || c > 0x7e || c == '"' || c == ',' || c == ';'
-		})
+		ok = key != "" && span(key, func(_ int, c byte) bool {
+			return c >= 0x21 && c <= 0x7e && c != '"' && c != ',' && c != ';'
+		}) == len(key)
 	}
 	if !ok || len(key) > idempotency.MaxKeyBytes {
 		return "", idempotency.ErrKeyInvalid

@@ -12,8 +12,9 @@ import (
 )
 
 // readBody reads a body of at most limit bytes to its end. It is read before anything else is done: the digest needs it, the
-// handler may be run twice, and net/http notices that a client is gone only once the body was read.
-func readBody(r *http.Request, limit int) ([]byte, error) {
+// handler may be run twice, and net/http notices that a client is gone only once the body was read. It is read into buffer as far as
+// there is room.
+func readBody(r *http.Request, limit int, buffer []byte) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
@@ -24,7 +25,10 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 		return nil, tooLarge(r)
 	}
 	// What the client claims is believed up to 64 KiB, and then only as it arrives. One byte more finds the end.
-	body := make([]byte, 0, max(min(r.ContentLength, 64<<10), 511)+1)
+	body := buffer[:0]
+	if room := int(max(min(r.ContentLength, 64<<10), 511) + 1); cap(body) < room {
+		body = make([]byte, 0, room)
+	}
 	for {
 		n, err := r.Body.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
@@ -44,6 +48,9 @@ func readBody(r *http.Request, limit int) ([]byte, error) {
 		}
 	}
 }
+
+// maxBuffer is the largest buffer that is kept for other requests.
+const maxBuffer = 16 << 10
 
 // expectsContinue reports whether the client waits for a 100 before it sends the body, as net/http decides it.
 func expectsContinue(r *http.Request) bool {

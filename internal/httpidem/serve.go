@@ -30,18 +30,20 @@ func (r *Rules) Serve(call Call) error {
 	x := exchanges.Get().(*exchange)
 	x.rules, x.call = r, call
 	err := x.serve()
-	*x = exchange{handle: x.handle, matches: x.matches, description: x.description} // not after a panic: then it is not used again
+	*x = exchange{handle: x.handle, matches: x.matches, description: x.description, buffer: x.buffer} // not after a panic: then it is not used again
 	exchanges.Put(x)
 	return err
 }
 
 // exchange is a call on its way. It is used again for another call, and so are the functions bound to it, which the engine
-// forgets when Run returns. What the handler gets to see is not: a handler may keep it.
+// forgets when Run returns. What the handler, or anybody else of the user's, gets to see is not: they may keep it.
 type exchange struct {
 	rules    *Rules
 	call     Call
 	in       idempotency.Request
 	body     []byte
+	lent     bool   // body is buffer's, which other requests' bodies go into as well
+	buffer   []byte // see readBody
 	parts    [5]string
 	more     []string // with FingerprintHeaders
 	recorder *Recorder
@@ -97,6 +99,7 @@ func (x *exchange) serve() error {
 
 // run runs the handler, with a body to read and a response to write.
 func (x *exchange) run(ctx context.Context) (idempotency.Response, error) {
+	x.ownBody()
 	if x.recorder == nil {
 		x.recorder = NewRecorder(x.call.Writer, x.rules.engine.MaxResponseBytes())
 	} else {
@@ -148,13 +151,14 @@ func (x *exchange) read() (keyed bool, err error) {
 			return false, err
 		}
 	}
-	if x.body, err = readBody(call.Request, options.MaxRequestBytes); err != nil {
+	if err = x.readBody(); err != nil {
 		return false, err
 	}
 	if (key != "" || call.Key != nil) && len(x.body) == 0 && consumed(call.Request) {
 		return false, errConsumed
 	}
 	if call.Key != nil {
+		x.ownBody()
 		if key, err = call.Key(x.body); err != nil {
 			return false, as(idempotency.ErrKeyInvalid, err)
 		}
@@ -181,13 +185,33 @@ func (x *exchange) read() (keyed bool, err error) {
 	x.in.Fingerprint = options.Fingerprinter.Sum(x.body, x.fingerprinted()...)
 	x.in.Matches = x.matches
 	x.in.Describe = x.description
+	x.in.SharesResponse = true // a Writer must not change what it is given, or keep it
 	return true, nil
+}
+
+// readBody reads the request's body: into a buffer that is used again where that is large enough, since a replay needs no more of a
+// body than its digest.
+func (x *exchange) readBody() (err error) {
+	if x.body, err = readBody(x.call.Request, x.rules.options.MaxRequestBytes, x.buffer); err != nil {
+		return err
+	}
+	if x.lent = cap(x.body) > 0 && cap(x.body) <= maxBuffer; x.lent {
+		x.buffer = x.body[:0]
+	}
+	return nil
+}
+
+// ownBody makes the body the request's own, before anybody of the user's sees it.
+func (x *exchange) ownBody() {
+	if x.lent {
+		x.body, x.lent = append(make([]byte, 0, len(x.body)), x.body...), false
+	}
 }
 
 // readAgain reads a request that the completer makes. Whose it is, its key, and that it is the same request, was settled when it
 // first came: the rules for that may have changed since, and not all that they looked at is stored.
 func (x *exchange) readAgain() (err error) {
-	if x.body, err = readBody(x.call.Request, x.rules.options.MaxRequestBytes); err != nil {
+	if err = x.readBody(); err != nil {
 		return err
 	}
 	if len(x.body) == 0 && consumed(x.call.Request) {
