@@ -116,13 +116,17 @@ func (a *attempt) Complete(ctx context.Context, record *idempotency.Record, rete
 	case a.row.kept():
 		last.insertAt = last.queue(a.store.sql.completeChain, a.key.Scope, a.key.Value,
 			r.Response.Status, notNil(r.Response.Header), notNil(r.Response.Body), retention.Microseconds(), a.row.owner, a.began, a.table, record.Fingerprint[:])
+	case wireOf(a.conn).takes(record):
+		last = wireOf(a.conn).completion(a, record, retention)
 	default:
 		a.queueDeleteExpired(last.batch)
 		r := record.Response
 		last.insertAt = last.queue(a.store.sql.complete, a.key.Scope, a.key.Value, record.Fingerprint[:],
 			r.Status, notNil(r.Header), notNil(r.Body), a.began, retention.Microseconds(), a.table)
 	}
-	last.commitAt = last.queue(commitSQL)
+	if last.wired == nil {
+		last.commitAt = last.queue(commitSQL)
+	}
 	settled, err := a.commit(ctx, last)
 	return a.settled(ctx, settled, err)
 }

@@ -44,41 +44,23 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key, level pgx.Tx
 	a := &attempt{store: s, key: key, lock: lockOf(s.sql.namespace, key)}
 	a.on(conn)
 
-	batch := &pgx.Batch{}
-	batch.BeginTx(pgx.TxOptions{IsoLevel: level})
-	batch.Queue(s.sql.lock, a.lock)
-	batch.Queue(s.sql.read, key.Scope, key.Value)
-	results := conn.SendBatch(ctx, batch)
-
-	var locked, standby bool
-	var found row
-	_, err = results.Exec()
-	if err == nil {
-		err = results.QueryRow().Scan(&locked, &a.began, &a.table, &standby)
-	}
-	if err == nil {
-		err = found.scan(results.QueryRow())
-	}
-	if closeErr := results.Close(); err == nil {
-		err = closeErr
-	}
-	a.hold(results.Tx())
-
+	asked, err := a.ask(ctx, level)
+	found := asked.found
 	switch {
 	case err != nil:
 		a.abandon()
 		return nil, nil, err
-	case standby:
+	case asked.standby:
 		a.abandon()
 		return nil, nil, errStandby
 	case found.present && found.state == pendingState:
-		return s.claimPending(ctx, a, locked)
+		return s.claimPending(ctx, a, asked.locked)
 	case found.present && !found.expired:
 		// The client has its answer by this round trip; the transaction, which wrote nothing, ends behind its back.
 		go a.abandon()
 		record, err := s.settledRecord(ctx, &found)
 		return nil, record, err
-	case !locked:
+	case !asked.locked:
 		a.abandon()
 		return nil, nil, idempotency.ErrInProgress
 	}
@@ -89,6 +71,38 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key, level pgx.Tx
 		}
 	}
 	return a, nil, nil
+}
+
+// asked is what the server says to a claim.
+type asked struct {
+	locked, standby bool
+	found           row
+}
+
+// ask begins the transaction, tries the lock and reads the key.
+func (a *attempt) ask(ctx context.Context, level pgx.TxIsoLevel) (asked, error) {
+	if w := wireOf(a.conn); w != nil {
+		return w.claim(ctx, a, level)
+	}
+	batch := &pgx.Batch{}
+	batch.BeginTx(pgx.TxOptions{IsoLevel: level})
+	batch.Queue(a.store.sql.lock, a.lock)
+	batch.Queue(a.store.sql.read, a.key.Scope, a.key.Value)
+	results := a.conn.SendBatch(ctx, batch)
+
+	var said asked
+	_, err := results.Exec()
+	if err == nil {
+		err = results.QueryRow().Scan(&said.locked, &a.began, &a.table, &said.standby)
+	}
+	if err == nil {
+		err = said.found.scan(results.QueryRow())
+	}
+	if closeErr := results.Close(); err == nil {
+		err = closeErr
+	}
+	a.hold(results.Tx())
+	return said, err
 }
 
 // Begin begins a transaction for a request without a key.
@@ -125,7 +139,11 @@ func (s *Store) lookupOnce(ctx context.Context, key idempotency.Key) (*idempoten
 		return nil, err
 	}
 	var found row
-	err = found.scan(conn.QueryRow(ctx, s.sql.read, key.Scope, key.Value))
+	if w := wireOf(conn); w != nil {
+		err = w.read(ctx, s, key, &found)
+	} else {
+		err = found.scan(conn.QueryRow(ctx, s.sql.read, key.Scope, key.Value))
+	}
 	conn.Release()
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 // ending is the last batch of an attempt, and where in it the statements stand that decide.
 type ending struct {
 	batch    *pgx.Batch
+	wired    *wiredEnding // instead of batch, where the connection has a wire
 	record   *idempotency.Record
 	insertAt int // without a key: 0, as commitAt
 	commitAt int
@@ -39,6 +40,9 @@ type sent struct {
 
 func (a *attempt) send(ctx context.Context, last *ending) sent {
 	watchCommit(a.conn)
+	if last.wired != nil {
+		return last.wired.send(ctx, last)
+	}
 	results := a.conn.SendBatch(ctx, last.batch)
 	var s sent
 	for ; s.at <= last.commitAt; s.at++ {
@@ -50,6 +54,10 @@ func (a *attempt) send(ctx context.Context, last *ending) sent {
 		}
 	}
 	_ = results.Close() // once COMMIT is answered nothing that follows can undo it
+	return s.judged(last)
+}
+
+func (s sent) judged(last *ending) sent {
 	s.certain = s.err != nil && s.at < last.commitAt && certain(s.err)
 	return s
 }

@@ -94,12 +94,3 @@ func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	}
 	return s.pool.Acquire(ctx)
 }
-
-// bounded returns ctx with the store's own bound. Its statements are not to be taken for a handler's (see OutsideTracer), whose
-// context it may be.
-func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if ctx.Value(txKey{}) != nil {
-		ctx = context.WithValue(ctx, txKey{}, nil)
-	}
-	return context.WithTimeout(ctx, s.config.Timeout)
-}
