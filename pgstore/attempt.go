@@ -122,7 +122,7 @@ func (a *attempt) Complete(ctx context.Context, record *idempotency.Record, rete
 		a.queueDeleteExpired(last.batch)
 		r := record.Response
 		last.insertAt = last.queue(a.store.sql.complete, a.key.Scope, a.key.Value, record.Fingerprint[:],
-			r.Status, notNil(r.Header), notNil(r.Body), a.began, retention.Microseconds(), a.table)
+			r.Status, notNil(r.Header), notNil(r.Body), a.began, retention, a.table)
 	}
 	if last.wired == nil {
 		last.commitAt = last.queue(commitSQL)

@@ -164,52 +164,6 @@ func (s *Store) settledRecord(ctx context.Context, found *row) (*idempotency.Rec
 	return found.record()
 }
 
-// The states of a row.
-const (
-	pendingState   = "pending"
-	completedState = "completed"
-)
-
-// row is what the table says of a key.
-type row struct {
-	present, expired bool
-	state            string
-	fingerprint      []byte
-	status           *int
-	headers, body    []byte
-	synchronous      bool  // commits wait for a standby
-	left             int64 // of the retention, in microseconds
-}
-
-func (r *row) scan(from pgx.Row) error {
-	err := from.Scan(&r.state, &r.fingerprint, &r.status, &r.headers, &r.body, &r.expired, &r.synchronous, &r.left)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
-	}
-	r.present = true
-	return err
-}
-
-// record reads a row strictly: a damaged one is an error for the operator, never an answer and never a second run.
-func (r *row) record() (*idempotency.Record, error) {
-	if r.state != completedState || r.status == nil {
-		return nil, idempotency.ErrRecordUnreadable.Because(fmt.Errorf(
-			"the row's state is %q: it was written by a version of this library that this one does not know", r.state))
-	}
-	fingerprint, err := idempotency.ParseFingerprint(r.fingerprint)
-	if err == nil && (r.headers == nil || r.body == nil) { // no headers and no body are empty, not NULL
-		err = errors.New("pgstore: the row is completed and has no headers, or no body")
-	}
-	if err != nil {
-		return nil, idempotency.ErrRecordUnreadable.Because(err)
-	}
-	return &idempotency.Record{
-		Fingerprint: fingerprint,
-		Response:    idempotency.Response{Status: *r.status, Header: r.headers, Body: r.body},
-		Left:        retentionLeft(r.left),
-	}, nil
-}
-
 var errStandby = idempotency.ErrStoreUnavailable.Because(errors.New(
 	"pgstore: the server is in recovery, and a standby cannot tell which keys are taken: connect to the primary (target_session_attrs=read-write)"))
 

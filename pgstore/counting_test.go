@@ -36,7 +36,7 @@ func TestCountingPendingKeysLooksAtThoseOfTheScopeAlone(t *testing.T) {
 			scan := plan[0].Plan.leaf()
 			require.EqualValues(t, counted, scan.Rows, "%+v", plan)
 			require.Zero(t, scan.Removed, "%+v", plan)
-			require.Contains(t, fmt.Sprint(plan), "idempotency_keys_pending_scope")
+			require.Contains(t, fmt.Sprint(plan), "idempotency_keys_resume")
 		}
 	}
 }

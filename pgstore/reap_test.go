@@ -59,6 +59,8 @@ func TestABatchDoesNotVisitWhatWasReapedBefore(t *testing.T) {
 	sent.sql = w.store.ReapSQL()
 	const batch, batches = 200, 20
 	w.over("old ", batch*(batches+1), batch*(batches+1)+10)
+	_, err := w.pool.Exec(t.Context(), `ANALYZE idempotency_keys`)
+	require.NoError(t, err)
 	reader, err := w.pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	require.NoError(t, err)
 	defer func() { _ = reader.Rollback(context.Background()) }()

@@ -19,12 +19,10 @@ const (
 	// waitingSQL is whether this session's commits wait for a standby. Then what another one has committed need not be confirmed yet.
 	waitingSQL = `current_setting('synchronous_standby_names') <> '' AND current_setting('synchronous_commit') NOT IN ('off', 'local')`
 
-	leftSQL = `coalesce((extract(epoch FROM greatest(least(expires_at, statement_timestamp() + interval '24 hours'), statement_timestamp())
-	- statement_timestamp()) * 1000000)::bigint, 0)`
-
-	// readSQL takes statement_timestamp(): the time of this statement by the database's clock, not of the transaction.
-	// What is left of the retention is told up to a day, in microseconds: a timestamp may be infinite, and no interval is.
-	readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= statement_timestamp(), false), ` + waitingSQL + `, ` + leftSQL + `
+	// readSQL takes statement_timestamp(): the time of this statement by the database's clock, not of the transaction. What follows from
+	// the times and settings is computed where a row was found (see row.judge): a fresh key would pay for expressions, too.
+	readSQL = `SELECT state, fingerprint, status, headers, body, expires_at, statement_timestamp(),
+	current_setting('synchronous_standby_names'), current_setting('synchronous_commit')
 FROM {table} WHERE scope = $1 AND key = $2`
 
 	// confirmSQL writes something small into the log, so that its commit waits for the standby like any other.
@@ -43,7 +41,7 @@ WHERE scope = $1 AND key = $2 AND state = 'completed' AND expires_at <= statemen
 	completeSQL = `INSERT INTO {table} (scope, key, state, fingerprint, status, headers, body, created_at, completed_at, expires_at)
 VALUES ($1, $2, CASE WHEN {literal}::regclass::oid = $9::oid THEN 'completed' END, $3, $4, $5, $6,
 	CASE WHEN now() = $7::timestamptz THEN now() END,
-	statement_timestamp(), statement_timestamp() + $8::bigint * interval '1 microsecond')`
+	statement_timestamp(), statement_timestamp() + $8::interval)`
 
 	// refuseSQL does nothing on a conflict: nothing of the handler's is in this transaction, and the record that is
 	// there is the answer.
@@ -130,9 +128,9 @@ ORDER BY created_at LIMIT $4`
 	stuckSQL = `SELECT count(*) FROM {table} WHERE state = 'pending' AND (coalesce(completions, 0) >= $1 OR {whole} IS NOT TRUE)
 AND coalesce(leased_until, '-infinity') <= statement_timestamp()`
 
-	// countPendingSQL counts no further than $2. idempotency_keys_pending_scope is on the scope, of pending keys alone: a scope's
-	// completed keys are not looked at, nor other scopes' keys.
-	countPendingSQL = `SELECT count(*) FROM (SELECT FROM {table} WHERE state = 'pending' AND scope = $1 LIMIT $2) counted`
+	// countPendingSQL counts no further than $2. idempotency_keys_resume begins with the scope, and has pending keys alone: a scope's
+	// completed keys are not looked at, nor other scopes' keys. The order is the index's: no other plan has it for nothing.
+	countPendingSQL = `SELECT count(*) FROM (SELECT FROM {table} WHERE state = 'pending' AND scope = $1 ORDER BY created_at LIMIT $2) counted`
 
 	// writtenSQL tells whether the transaction has written anything: only then it has a number.
 	writtenSQL = `SELECT pg_current_xact_id_if_assigned() IS NOT NULL`

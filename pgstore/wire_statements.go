@@ -63,9 +63,9 @@ func (r *readAnswers) row(_ int, values [][]byte) error { return (*row)(r).read(
 // read is scan of a row that came by a wire.
 func (r *row) read(values [][]byte) error {
 	from := columns{values: values}
-	r.present = true
-	r.state, r.fingerprint, r.status = string(from.next(0)), from.bytes(), from.int2()
-	r.headers, r.body, r.expired, r.synchronous = from.bytes(), from.bytes(), from.bool(), from.bool()
+	r.state, r.fingerprint, r.status, r.headers, r.body = string(from.next(0)), from.bytes(), from.int2(), from.bytes(), from.bytes()
+	expires, now := from.moment(), from.moment()
+	r.judge(expires, now, string(from.next(0)), string(from.next(0)))
 	return from.err
 }
 
@@ -92,7 +92,7 @@ func (w *wire) completion(a *attempt, record *idempotency.Record, retention time
 	}
 	statements = append(statements,
 		statement{sql: sql.complete, args: w.args(scope, key, record.Fingerprint[:], w.int2(r.Status), notNil(r.Header), notNil(r.Body),
-			w.time(a.began), w.int8(retention.Microseconds()), w.int4(a.table))},
+			w.time(a.began), w.interval(retention), w.int4(a.table))},
 		statement{sql: commitSQL})
 	commitAt := len(statements) - 1
 	return &ending{

@@ -46,6 +46,13 @@ var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func (w *wire) time(t time.Time) []byte { return w.int8(t.Sub(epoch).Microseconds()) }
 
+// interval is in microseconds, without days and months.
+func (w *wire) interval(d time.Duration) []byte {
+	at := len(w.values)
+	w.values = append(binary.BigEndian.AppendUint64(w.values, uint64(d.Microseconds())), 0, 0, 0, 0, 0, 0, 0, 0)
+	return w.values[at:len(w.values):len(w.values)]
+}
+
 // columns reads a row, column by column. A value of another size than its type has ends it with an error.
 type columns struct {
 	values [][]byte
@@ -87,6 +94,14 @@ func (c *columns) time() time.Time {
 		return epoch.Add(time.Duration(int64(binary.BigEndian.Uint64(value))) * time.Microsecond)
 	}
 	return time.Time{}
+}
+
+// moment is time in microseconds since the epoch; NULL is never.
+func (c *columns) moment() int64 {
+	if value := c.next(8); value != nil {
+		return int64(binary.BigEndian.Uint64(value))
+	}
+	return never
 }
 
 func (c *columns) int2() *int {

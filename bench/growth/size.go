@@ -37,7 +37,7 @@ func (w *world) space(ctx context.Context) (s Space, err error) {
 		return `(SELECT sum(` + of + `(relid)) FROM (SELECT relid FROM pg_partition_tree('` + relation + `') UNION SELECT '` + relation + `'::regclass) parts)`
 	}
 	err = w.pool.QueryRow(ctx, `SELECT `+all("pg_table_size", "idempotency_keys")+`::float8 / $1, `+all("pg_relation_size", "idempotency_keys_pkey")+`::float8 / $1,
-		`+all("pg_relation_size", "idempotency_keys_expires_at")+`::float8 / $1, `+all("pg_total_relation_size", "idempotency_keys")+`::bigint`, max(1, w.size)).
+		`+all("pg_relation_size", "idempotency_keys_reap")+`::float8 / $1, `+all("pg_total_relation_size", "idempotency_keys")+`::bigint`, max(1, w.size)).
 		Scan(&s.Table, &s.PrimaryKey, &s.Expiry, &s.Total)
 	return s, err
 }

@@ -87,9 +87,8 @@ func (w *world) divide(ctx context.Context, partitions int) error {
 	statements := []string{`CREATE TABLE divided (LIKE idempotency_keys INCLUDING DEFAULTS INCLUDING CONSTRAINTS) PARTITION BY HASH (scope, key)`,
 		`DROP TABLE idempotency_keys`, `ALTER TABLE divided RENAME TO idempotency_keys`,
 		`ALTER TABLE idempotency_keys ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (scope, key)`,
-		`CREATE INDEX idempotency_keys_expires_at ON idempotency_keys (expires_at) WHERE state = 'completed'`,
-		`CREATE INDEX idempotency_keys_pending ON idempotency_keys (created_at) WHERE state = 'pending'`,
-		`CREATE INDEX idempotency_keys_pending_scope ON idempotency_keys (scope) WHERE state = 'pending'`}
+		`CREATE INDEX idempotency_keys_reap ON idempotency_keys (expires_at)`,
+		`CREATE INDEX idempotency_keys_resume ON idempotency_keys (scope, created_at) WHERE state = 'pending'`}
 	for n := range partitions {
 		statements = append(statements, fmt.Sprintf(`CREATE TABLE idempotency_keys_%d PARTITION OF idempotency_keys FOR VALUES WITH (MODULUS %d, REMAINDER %[1]d)`, n, partitions))
 	}

@@ -19,7 +19,7 @@ type Mutant struct {
 
 const (
 	sql    = "pgstore/sql.go"
-	claim  = "pgstore/claim.go"
+	wire   = "pgstore/wire_statements.go"
 	ending = "pgstore/ending.go"
 )
 
@@ -36,24 +36,25 @@ var All = []Mutant{
 		Bug:   "lock and read are one statement, whose snapshot is older than the lock, and a second record is no error",
 		Under: duplicates,
 		edits: []overlay.Edit{
-			{File: claim, Old: `	batch.Queue(s.sql.lock, a.lock)
-	batch.Queue(s.sql.read, key.Scope, key.Value)
-`, New: `	batch.Queue("SELECT pg_try_advisory_xact_lock($1), now(), '"+s.sql.table+"'::regclass::oid, pg_is_in_recovery(), "+
-		"coalesce(k.state, ''), k.fingerprint, k.status, k.headers, k.body, coalesce(k.expires_at <= statement_timestamp(), false) "+
-		"FROM (VALUES (1)) one LEFT JOIN "+s.sql.table+" k ON k.scope = $2 AND k.key = $3", a.lock, key.Scope, key.Value)
+			{File: wire, Old: `		statement{sql: sql.lock, args: w.args(w.int8(a.lock))},
+		statement{sql: sql.read, args: w.args(w.text(a.key.Scope), w.text(a.key.Value))},
+`, New: `		statement{sql: "SELECT pg_try_advisory_xact_lock($1), now(), '" + sql.table + "'::regclass::oid, pg_is_in_recovery(), " +
+			"k.state, k.fingerprint, k.status, k.headers, k.body, k.expires_at, statement_timestamp(), " +
+			"current_setting('synchronous_standby_names'), current_setting('synchronous_commit') " +
+			"FROM (VALUES (1)) one LEFT JOIN " + sql.table + " k ON k.scope = $2 AND k.key = $3",
+			args: w.args(w.int8(a.lock), w.text(a.key.Scope), w.text(a.key.Value))},
 `},
-			{File: claim, Old: `		err = results.QueryRow().Scan(&locked, &a.began, &a.table, &standby)
+			{File: wire, Old: `	if at == 2 {
+		return c.found.read(values)
 	}
-	if err == nil {
-		err = found.scan(results.QueryRow())
-	}
-`, New: `		err = results.QueryRow().Scan(&locked, &a.began, &a.table, &standby,
-			&found.state, &found.fingerprint, &found.status, &found.headers, &found.body, &found.expired)
-		found.present = found.state != ""
+`, New: `	if values[4] != nil {
+		if err := c.found.read(values[4:]); err != nil {
+			return err
+		}
 	}
 `},
-			{File: sql, Old: "statement_timestamp(), statement_timestamp() + $8::bigint * interval '1 microsecond')`",
-				New: "statement_timestamp(), statement_timestamp() + $8::bigint * interval '1 microsecond') ON CONFLICT (scope, key) DO NOTHING`"},
+			{File: sql, Old: "statement_timestamp(), statement_timestamp() + $8::interval)`",
+				New: "statement_timestamp(), statement_timestamp() + $8::interval) ON CONFLICT (scope, key) DO NOTHING`"},
 		},
 	},
 	{
@@ -112,10 +113,9 @@ var All = []Mutant{
 		Bug:   "the response is stored by a transaction of its own, after that of the handler's writes",
 		Under: lostReplies,
 		edits: []overlay.Edit{
-			{File: "pgstore/attempt.go", Old: "	default:\n		a.queueDeleteExpired(last.batch)\n", New: `	default:
-		_, _ = a.conn.Exec(ctx, commitSQL)
-		_, _ = a.conn.Exec(ctx, "BEGIN")
-		a.queueDeleteExpired(last.batch)
+			{File: wire, Old: "	statements := w.batch[:0]\n", New: `	_, _ = a.conn.Exec(context.Background(), commitSQL)
+	_, _ = a.conn.Exec(context.Background(), "BEGIN")
+	statements := w.batch[:0]
 `},
 			{File: sql, Old: "CASE WHEN now() = $7::timestamptz THEN now() END,\n	statement_timestamp()", New: "$7::timestamptz,\n	statement_timestamp()"},
 		},
@@ -143,14 +143,10 @@ var All = []Mutant{
 		Bug:   "the application's clock says what has expired",
 		Under: clocks,
 		edits: []overlay.Edit{
-			{File: sql, Old: "readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= statement_timestamp(), false)",
-				New: "readSQL = `SELECT state, fingerprint, status, headers, body, coalesce(expires_at <= $3::timestamptz, false)"},
+			{File: "pgstore/row.go", Old: "	r.expired = expires <= now\n", New: "	now = time.Now().Sub(epoch).Microseconds()\n	r.expired = expires <= now\n"},
 			{File: sql, Old: "WHERE scope = $1 AND key = $2 AND state = 'completed' AND expires_at <= statement_timestamp()`",
 				New: "WHERE scope = $1 AND key = $2 AND state = 'completed' AND expires_at <= $3::timestamptz`"},
-			{File: claim, Old: "batch.Queue(s.sql.read, key.Scope, key.Value)", New: "batch.Queue(s.sql.read, key.Scope, key.Value, time.Now())"},
-			{File: claim, Old: "conn.QueryRow(ctx, s.sql.read, key.Scope, key.Value)", New: "conn.QueryRow(ctx, s.sql.read, key.Scope, key.Value, time.Now())"},
-			{File: claim, Old: "	\"fmt\"\n", New: "	\"fmt\"\n	\"time\"\n"},
-			{File: "pgstore/attempt.go", Old: "batch.Queue(a.store.sql.deleteExpired, a.key.Scope, a.key.Value)", New: "batch.Queue(a.store.sql.deleteExpired, a.key.Scope, a.key.Value, time.Now())"},
+			{File: wire, Old: "statement{sql: sql.deleteExpired, args: w.args(scope, key)}", New: "statement{sql: sql.deleteExpired, args: w.args(scope, key, w.time(time.Now()))}"},
 		},
 	},
 	{
