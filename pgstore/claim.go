@@ -43,6 +43,9 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key, level pgx.Tx
 	}
 	a := &attempt{store: s, key: key, lock: lockOf(s.sql.namespace, key)}
 	a.on(conn)
+	if s.config.Lock != LocalLock {
+		return s.claimBy(ctx, a, level)
+	}
 
 	batch := &pgx.Batch{}
 	batch.BeginTx(pgx.TxOptions{IsoLevel: level})

@@ -97,6 +97,9 @@ func (a *attempt) failed(ctx context.Context, err error, at int, last *ending) (
 		_, _ = a.conn.Exec(ctx, rollbackSQL)
 	}
 	a.letGo()
+	if why := a.lostBy(err, at, last); why != nil {
+		return a.whoWon(ctx, why)
+	}
 	switch sqlstate, column := code(err); {
 	case a.row.kept() && sqlstate == "22012" && at == last.insertAt:
 		return a.whoWon(ctx, a.lostOrEnded(ctx))

@@ -27,11 +27,14 @@ func (s *Store) Reap(ctx context.Context, limit int) (idempotency.Reaped, error)
 			reaped.Busy = true
 			return nil
 		}
-		tag, err := tx.Exec(ctx, s.sql.reap, limit)
-		reaped.Deleted = int(tag.RowsAffected())
+		var err error
+		reaped.Deleted, err = s.config.Reaper.Reap(ctx, tx, limit)
 		return err
 	})
-	if err != nil {
+	switch {
+	case s.patient && (blocked(err) || isConflict(err)): // somebody works on one of them: the next pass tries again
+		return idempotency.Reaped{Busy: true}, nil
+	case err != nil:
 		return idempotency.Reaped{}, refusedBy(err)
 	}
 	return reaped, nil
