@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
 )
@@ -41,6 +42,11 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key, level pgx.Tx
 	if err != nil {
 		return nil, nil, err
 	}
+	return s.claimOn(ctx, conn, key, level)
+}
+
+// claimOn is claimOnce on conn, which it gives back unless it returns an attempt.
+func (s *Store) claimOn(ctx context.Context, conn *pgxpool.Conn, key idempotency.Key, level pgx.TxIsoLevel) (*attempt, *idempotency.Record, error) {
 	a := &attempt{store: s, key: key, lock: lockOf(s.sql.namespace, key)}
 	a.on(conn)
 	if s.config.Lock != LocalLock {
@@ -55,7 +61,7 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key, level pgx.Tx
 
 	var locked, standby bool
 	var found row
-	_, err = results.Exec()
+	_, err := results.Exec()
 	if err == nil {
 		err = results.QueryRow().Scan(&locked, &a.began, &a.table, &standby)
 	}

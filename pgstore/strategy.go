@@ -90,7 +90,7 @@ ON CONFLICT (scope, key) DO NOTHING`
 
 // strategyStatements are those that differ with the lock.
 type strategyStatements struct {
-	written, reapDistributed                          string
+	written, reapDistributed, undistributed           string
 	identity, shardLock, shardYield                   string
 	unbound, insertClaim, leftClaim, unclaim, rowLock string
 	completeClaim, saveClaim                          string
@@ -98,7 +98,7 @@ type strategyStatements struct {
 
 // under adapts the statements to a lock. With LocalLock they stay what they are.
 func (s statements) under(lock Lock, in *strings.Replacer) statements {
-	s.written = writtenSQL
+	s.written, s.undistributed = writtenSQL, in.Replace(undistributedSQL)
 	if lock == LocalLock {
 		return s
 	}
