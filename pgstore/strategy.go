@@ -88,9 +88,12 @@ ON CONFLICT (scope, key) DO NOTHING`
 	countOthersPendingSQL = `SELECT count(*) FROM (SELECT FROM {table} WHERE state = 'pending' AND scope = $1 AND key <> $3 LIMIT $2) counted`
 )
 
+// heldSQL reports whether a scope has keys that count.
+const heldSQL = `SELECT EXISTS (SELECT FROM {table} WHERE scope = $1 AND (state = 'pending' OR expires_at > statement_timestamp()))`
+
 // strategyStatements are those that differ with the lock.
 type strategyStatements struct {
-	written, reapDistributed, undistributed           string
+	written, reapDistributed, undistributed, held     string
 	identity, shardLock, shardYield                   string
 	unbound, insertClaim, leftClaim, unclaim, rowLock string
 	completeClaim, saveClaim                          string
@@ -98,7 +101,7 @@ type strategyStatements struct {
 
 // under adapts the statements to a lock. With LocalLock they stay what they are.
 func (s statements) under(lock Lock, in *strings.Replacer) statements {
-	s.written, s.undistributed = writtenSQL, in.Replace(undistributedSQL)
+	s.written, s.undistributed, s.held = writtenSQL, in.Replace(undistributedSQL), in.Replace(heldSQL)
 	if lock == LocalLock {
 		return s
 	}
