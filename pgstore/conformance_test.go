@@ -94,7 +94,7 @@ func pooledSubject(t *testing.T, mode pgx.QueryExecMode, url string) storetest.S
 		pool, err := pgxpool.NewWithConfig(t.Context(), config)
 		require.NoError(t, err)
 		t.Cleanup(pool.Close)
-		store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: schema})
+		store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: schema, Lock: lockOfTheRun(t)})
 		require.NoError(t, err)
 		return store
 	}

@@ -23,6 +23,7 @@ func (a *attempt) queueLock(last *ending) {
 		last.queue(s.sql.shardLock, a.key.Scope, a.key.Value, a.lock)
 	case InsertClaim:
 		s.bound(last.batch)
+		last.bounded = true
 		if a.adopted { // the transaction that had it locked is rolled back
 			last.queue(s.sql.unclaim, a.key.Scope, a.key.Value, a.claim)
 		}
@@ -48,9 +49,9 @@ func (a *attempt) lostBy(err error, at int, last *ending) error {
 		return nil
 	}
 	switch sqlstate, _ := code(err); {
-	case blocked(err) && a.row.kept():
+	case last.bounded && blocked(err) && a.row.kept():
 		return errTakenOver
-	case blocked(err): // a refusal met another attempt
+	case last.bounded && blocked(err): // a refusal met another attempt
 		return idempotency.ErrTransactionConflict.Because(known("pgstore: another attempt has claimed the key"))
 	case a.row.kept() || at != last.insertAt:
 		return nil

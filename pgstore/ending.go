@@ -20,6 +20,7 @@ type ending struct {
 	record   *idempotency.Record
 	insertAt int // without a key: 0, as commitAt
 	commitAt int
+	bounded  bool // the waiting of its statements is: see boundSQL
 }
 
 func (e *ending) queue(sql string, args ...any) (at int) {

@@ -269,3 +269,72 @@ func TestProcessesWithDifferentLocksTakeEffectOnce(t *testing.T) {
 		}
 	}
 }
+
+// The COMMIT of a handler's own commits the claim's row with it, and nothing of that may be in the next attempt's way.
+func TestAHandlerThatEndsTheTransactionOfItsClaimFreesTheKey(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]string{
+		"COMMIT": `COMMIT`, "COMMIT and BEGIN": `COMMIT; BEGIN`, "ROLLBACK and BEGIN": `ROLLBACK; BEGIN`,
+	} {
+		for _, status := range []int{201, 402, 500} {
+			for _, lock := range []pgstore.Lock{pgstore.ShardLock, pgstore.InsertClaim} {
+				t.Run(fmt.Sprint(name, " then ", status, ", ", lock), func(t *testing.T) {
+					t.Parallel()
+					w := newWorld(t, by(lock), func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.MaxConns = 1 })
+					_, err := w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
+						_, err := tx.Conn().PgConn().Exec(ctx, end).ReadAll() // past the guard, in one message
+						return idempotency.Response{Status: status}, err
+					})
+					require.ErrorIs(t, err, idempotency.ErrTransactionEnded)
+					w.afterwards()
+				})
+			}
+		}
+	}
+	for _, end := range []string{`COMMIT; BEGIN`, `ROLLBACK; BEGIN`} {
+		t.Run(end+" in the first step", func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, by(pgstore.InsertClaim))
+			_, err := w.chain(func(ctx context.Context) (idempotency.Response, error) {
+				_, err := idempotency.Atomic(ctx, "one", func(ctx context.Context) (int, error) {
+					_, err := pgstore.Tx(ctx).Conn().PgConn().Exec(ctx, end).ReadAll()
+					return 1, err
+				})
+				return idempotency.Response{Status: 201}, err
+			})
+			require.ErrorIs(t, err, idempotency.ErrTransactionEnded)
+			w.afterwards()
+		})
+	}
+}
+
+func TestAHandlerThatChangesTheSearchPathLosesItsClaimAndNothingElse(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"one transaction", "a chain"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			elsewhere := pgtest.Schema(t)
+			store, err := pgstore.NewWithConfig(w.pool, pgstore.Config{Lock: pgstore.InsertClaim})
+			require.NoError(t, err)
+			w.engine, err = idempotency.New(store, idempotency.Config{})
+			require.NoError(t, err)
+			moves := func(ctx context.Context) (int, error) {
+				_, err := pgstore.Tx(ctx).Exec(ctx, `SET LOCAL search_path = `+elsewhere)
+				return 1, err
+			}
+			_, err = w.chain(func(ctx context.Context) (idempotency.Response, error) {
+				var err error
+				if name == "a chain" {
+					_, err = idempotency.Atomic(ctx, "one", moves)
+				} else {
+					_, err = moves(ctx)
+				}
+				return idempotency.Response{Status: 201}, err
+			})
+			require.ErrorContains(t, err, "pgstore.Config.Schema")
+			require.Zero(t, w.count(`SELECT count(*) FROM `+elsewhere+`.idempotency_keys`))
+			w.afterwards()
+		})
+	}
+}

@@ -30,7 +30,7 @@ type Config struct {
 	Lock Lock
 	// ClaimWait bounds how long a claim waits for the transaction of another one, with InsertClaim alone: in whole
 	// milliseconds, by lock_timeout; where that is not heard of, on the other nodes of a distributed engine, by a statement_timeout
-	// that is a second longer. The claim holds a connection meanwhile. Default: 100 milliseconds.
+	// that is a second longer. The claim holds a connection meanwhile. Less than Timeout. Default: 100 milliseconds.
 	ClaimWait time.Duration
 	// Reaper deletes what has expired. Default: with LocalLock one that takes no row which somebody works on, else one whose statement runs
 	// on distributed tables, too.
@@ -96,6 +96,9 @@ func NewWithConfig(pool *pgxpool.Pool, config Config) (*Store, error) {
 	}
 	if config.Timeout < 0 || config.ReadBackTimeout < 0 {
 		return nil, errors.New("pgstore: Config.Timeout and Config.ReadBackTimeout must be positive, or 0 for the default")
+	}
+	if config.ClaimWait >= config.Timeout && config.Lock == InsertClaim {
+		return nil, errors.New("pgstore: Config.ClaimWait must be less than Config.Timeout, which bounds all of a claim")
 	}
 	sql := newStatements(config.Schema, config.Lock)
 	patient := config.Reaper != nil || config.Lock != LocalLock

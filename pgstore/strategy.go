@@ -49,7 +49,7 @@ const (
 
 	// shardYieldSQL fails, by a division by zero, where yieldSQL would leave the row alone. It is a query, since a
 	// function such as this one is refused in an UPDATE of a distributed table.
-	shardYieldSQL = `SELECT 1 / (leased_until > statement_timestamp() OR pg_try_advisory_xact_lock($3))::int FROM {table} WHERE scope = $1 AND key = $2`
+	shardYieldSQL = `SELECT 1 / (coalesce(leased_until > statement_timestamp(), false) OR pg_try_advisory_xact_lock($3))::int FROM {table} WHERE scope = $1 AND key = $2`
 
 	// boundSQL bounds how long the statements behind it wait for another attempt's transaction, and unboundSQL gives the handler what
 	// was set before. lock_timeout counts waiting alone; but a distributed engine's other nodes do not hear of it, and there it
