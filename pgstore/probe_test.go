@@ -83,8 +83,9 @@ func TestCheckRefusesLocksThatOutliveTheirTransaction(t *testing.T) {
 func TestCheckRefusesNoPoolForBeingSmallOrBusy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	one, _ := w.open(pgstore.LocalLock, func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.MaxConns = 1 })
+	one, lone := w.open(pgstore.LocalLock, func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.MaxConns = 1 })
 	require.NoError(t, one.Check(t.Context()))
+	require.Zero(t, lone.Stat().CanceledAcquireCount(), "nobody waits for a second connection that cannot be")
 
 	busy, pool := w.open(pgstore.LocalLock, w.instead(`SELECT true`), func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.MaxConns = 2 })
 	held, err := pool.Acquire(t.Context())
