@@ -20,6 +20,8 @@ FAULTS ?= all
 SIZES ?=
 # How often make bench-micro measures each part.
 COUNT ?= 10
+# What keeps two attempts off one key, in make crashes and make torture: local, shard or insert (pgstore.Config.Lock).
+LOCK ?= local
 # Further arguments of the benchmark, or of go test.
 ARGS ?=
 
@@ -42,7 +44,11 @@ test-matrix: bin/testmatrix ## run the tests that touch PostgreSQL on versions 1
 
 .PHONY: torture
 torture: bin/torture ## break servers, connections, the database and clocks under load for DURATION (2m), by SEED and FAULTS, and check every answer
-	@DURATION='$(DURATION)' SEED='$(SEED)' FAULTS='$(FAULTS)' bin/torture $(ARGS)
+	@DURATION='$(DURATION)' SEED='$(SEED)' FAULTS='$(FAULTS)' LOCK='$(LOCK)' bin/torture $(ARGS)
+
+.PHONY: test-locks
+test-locks: bin/withpostgres bin/testsummary ## run the store's tests and the HTTP contract with every lock that is not the default
+	@for lock in shard insert; do echo "lock: $$lock"; ONLYONCE_LOCK=$$lock bin/withpostgres -- bin/testsummary -race -timeout $(TEST_TIMEOUT) $(ARGS) ./pgstore ./nethttp ./echo; done
 
 .PHONY: mutants
 mutants: bin/mutants ## plant bugs into the servers, one at a time, and see each convicted by the torture's checker: ten minutes
@@ -51,7 +57,7 @@ mutants: bin/mutants ## plant bugs into the servers, one at a time, and see each
 .PHONY: crashes
 crashes: bin/withpostgres ## kill and stop servers at every statement of a card payment and inside the provider, and in a storm: minutes, with progress
 	@go test -c -race -o bin/crashes ./integration/stack
-	@cd integration/stack && ONLYONCE_CRASHES=all ../../bin/withpostgres -- ../../bin/crashes -test.timeout 30m -test.parallel 4 -test.run '$(CRASHES)' $(ARGS)
+	@cd integration/stack && ONLYONCE_CRASHES=all ONLYONCE_LOCK='$(LOCK)' ../../bin/withpostgres -- ../../bin/crashes -test.timeout 30m -test.parallel 4 -test.run '$(CRASHES)' $(ARGS)
 
 .PHONY: bench
 bench: bin/withpostgres ## measure against a PostgreSQL that syncs to disk (ARGS='-h' tells what can be measured)

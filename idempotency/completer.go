@@ -115,7 +115,8 @@ func (c *Completer) Run(ctx context.Context) error {
 }
 
 // Pass resumes the keys that are due, once each, and waits for them: for Config.HandlerTimeout and a lease, by which every handler
-// has returned that heeds its context. When ctx ends it begins no more of them. Passes may overlap.
+// has returned that heeds its context. When ctx ends it begins no more of them. Passes may overlap. An error says that keys, or some
+// of them, could not be listed; the pass is over those that could.
 func (c *Completer) Pass(ctx context.Context) (Pass, error) {
 	started := time.Now()
 	due, err := c.store.Pending(ctx, Due{
@@ -126,7 +127,10 @@ func (c *Completer) Pass(ctx context.Context) (Pass, error) {
 		if ctx.Err() == nil {
 			observe(ctx, Event{Kind: Failed, Duration: time.Since(started), Err: AsError(err)})
 		}
-		return Pass{}, AsError(err)
+		err = AsError(err)
+		if len(due.Keys) == 0 {
+			return Pass{Stuck: due.Stuck}, err
+		}
 	}
 	if due.Stuck > 0 {
 		observe(ctx, Event{Kind: Stuck, Count: due.Stuck, Duration: time.Since(started)})
@@ -168,7 +172,7 @@ func (c *Completer) Pass(ctx context.Context) (Pass, error) {
 		break
 	}
 	pass.Pending = pass.Found - pass.Completed
-	return pass, nil
+	return pass, err
 }
 
 // begin waits for a free slot and takes it for key, unless ctx ends or the key is being worked on here already.

@@ -141,7 +141,8 @@ const Held = math.MaxInt32
 type Recoverer interface {
 	Store
 
-	// Pending lists, oldest first, the pending keys that are due. It changes nothing.
+	// Pending lists, oldest first, the pending keys that are due. It changes nothing. A store of several databases may return an error
+	// together with what it has found, and does so where one of them cannot be asked; the completer goes on with the rest.
 	Pending(ctx context.Context, due Due) (PendingKeys, error)
 }
 

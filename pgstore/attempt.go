@@ -23,12 +23,15 @@ type attempt struct {
 	lock    int64
 	expired *idempotency.Record // what is there, if its retention is over
 	row     pendingRow          // of a key with recovery points
+	claim   []byte              // with InsertClaim: the owner token of the row that the open transaction has inserted
+	adopted bool                // or found: see adopt
 
 	mu       sync.Mutex               // for what follows: the handler's goroutines come by Tx
 	*phase                            // the open transaction; nil between two
 	first    phase                    // that of the claim, which is mostly the only one
 	traced   atomic.Pointer[pgx.Conn] // that of the open transaction, for OutsideTracer
 	detached bool                     // a foreign call runs
+	yields   bool                     // Yield has been called
 	over     bool                     // Complete, Refuse, Release or Yield was called
 }
 
@@ -116,6 +119,8 @@ func (a *attempt) Complete(ctx context.Context, record *idempotency.Record, rete
 	case a.row.kept():
 		last.insertAt = last.queue(a.store.sql.completeChain, a.key.Scope, a.key.Value,
 			r.Response.Status, notNil(r.Response.Header), notNil(r.Response.Body), retention.Microseconds(), a.row.owner, a.began, a.table, record.Fingerprint[:])
+	case a.claim != nil:
+		a.queueCompleteClaim(last, retention)
 	case wireOf(a.conn).takes(record):
 		last = wireOf(a.conn).completion(a, record, retention)
 	default:
@@ -161,7 +166,7 @@ func (a *attempt) Refuse(ctx context.Context, record *idempotency.Record, retent
 		return a.settled(ctx, idempotency.Settled{}, err)
 	}
 	last.queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
-	last.queue(a.store.sql.lock, a.lock)
+	a.queueLock(last)
 	r := record.Response
 	if a.row.kept() {
 		last.insertAt = last.queue(a.store.sql.refuseChain, a.key.Scope, a.key.Value,
@@ -174,7 +179,8 @@ func (a *attempt) Refuse(ctx context.Context, record *idempotency.Record, retent
 	last.insertAt = last.queue(a.store.sql.refuse, a.key.Scope, a.key.Value, record.Fingerprint[:],
 		r.Status, notNil(r.Header), notNil(r.Body), retention.Microseconds())
 	last.commitAt = last.queue(commitSQL)
-	return a.commit(ctx, last)
+	settled, err := a.commit(ctx, last)
+	return a.settled(ctx, settled, err)
 }
 
 // Release rolls the handler's transaction back.
@@ -202,6 +208,7 @@ func (a *attempt) rollBack(ctx context.Context) error {
 	case errFailedStatement:
 		err = nil
 	}
+	a.unclaim(ctx, err)
 	return a.orConflict(err)
 }
 

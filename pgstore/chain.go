@@ -114,7 +114,7 @@ func (a *attempt) unwritten(ctx context.Context) error {
 		return a.open(ctx)
 	}
 	var written bool
-	if err := a.conn.QueryRow(ctx, writtenSQL).Scan(&written); err != nil {
+	if err := a.conn.QueryRow(ctx, a.store.sql.written, a.writtenBut()...).Scan(&written); err != nil {
 		return refusedBy(err)
 	}
 	if written {
@@ -209,7 +209,7 @@ func (a *attempt) Renew(ctx context.Context, lease time.Duration) error {
 		return refusedBy(err)
 	}
 	defer conn.Release()
-	tag, err := conn.Exec(ctx, a.store.sql.renew, a.key.Scope, a.key.Value, a.row.owner, lease.Microseconds())
+	tag, err := a.exec(ctx, conn, a.store.sql.renew, a.key.Scope, a.key.Value, a.row.owner, lease.Microseconds())
 	if err != nil {
 		return refusedBy(err)
 	}
@@ -229,7 +229,7 @@ func (a *attempt) Yield(ctx context.Context, progress idempotency.Progress) erro
 	bounded, cancel := a.store.bounded(ctx)
 	defer cancel()
 	rolledBack := a.rollBack(bounded)
-	err := a.write(ctx, a.store.sql.yield, progress, 0, a.lock)
+	err := a.giveUp(ctx, progress)
 	if errors.Is(rolledBack, idempotency.ErrTransactionConflict) || errors.Is(rolledBack, idempotency.ErrTransactionEnded) {
 		return rolledBack
 	}

@@ -29,7 +29,7 @@ func (w *world) proxied(level pgx.TxIsoLevel, change ...func(*idempotency.Config
 	config, err := pgxpool.ParseConfig(url)
 	require.NoError(t, err)
 	config.ConnConfig.RuntimeParams["search_path"] = w.schema + ", pg_catalog"
-	engineConfig, storeConfig := idempotency.Config{}, pgstore.Config{Schema: w.schema, Isolation: level}
+	engineConfig, storeConfig := idempotency.Config{}, pgstore.Config{Schema: w.schema, Isolation: level, Lock: lockOfTheRun(t)}
 	for _, f := range change {
 		f(&engineConfig, &storeConfig, config)
 	}
@@ -137,7 +137,7 @@ func TestAReadBackDoesNotLookIntoThePast(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newWorld(t, locally)
 			const gate = `hashtext(current_schema())::bigint`
 			_, err := w.pool.Exec(t.Context(), fmt.Sprintf(`CREATE FUNCTION pg_try_advisory_xact_lock(key bigint) RETURNS bool LANGUAGE plpgsql AS $$
 				BEGIN PERFORM pg_advisory_xact_lock(%s); RETURN pg_catalog.pg_try_advisory_xact_lock(key); END $$`, gate))
@@ -145,7 +145,7 @@ func TestAReadBackDoesNotLookIntoThePast(t *testing.T) {
 			keeper, err := w.pool.Begin(t.Context())
 			require.NoError(t, err)
 			defer func() { _ = keeper.Rollback(context.Background()) }()
-			proxy, engine := w.proxied(pgx.RepeatableRead)
+			proxy, engine := w.proxied(pgx.RepeatableRead, locally)
 			commit := proxy.At(func(s wireproxy.Statement) bool { return s.Commits() }, wireproxy.Orphan)
 
 			var got error

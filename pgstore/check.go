@@ -6,13 +6,19 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
 )
 
-// Check asks the server, once, whether the store can keep its promise there, and says what to do if not: the table is not
+// Check asks the server whether the store can keep its promise there, and says what to do if not: the table is not
 // there or lacks a column, the server is a standby, the role may not use the table, or commits wait for a
-// standby and the role may not confirm them, or the pool was not set up by [Configure]. Call it at start, and where readiness is asked for.
+// standby and the role may not confirm them, or the pool was not set up by [Configure]; or the key table is not distributed where others are (Citus).
+// Call it at start, and where readiness is asked for.
+//
+// The first time that all of this is well it also observes, over two connections and within Config.Timeout, that a claim keeps another one off its key
+// for as long as its transaction lasts: a server whose advisory locks do nothing says of them what any other does. It leaves no row. With a pool of one connection, or
+// none free, it is left out. Connections of one pool may lead to one entry node of several; then nothing is seen of the others.
 func (s *Store) Check(ctx context.Context) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -20,8 +26,15 @@ func (s *Store) Check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pgstore: the database cannot be reached; check its URL, and that it runs: %w", err)
 	}
-	defer conn.Release()
+	if err := s.check(ctx, conn); err != nil {
+		conn.Release()
+		return err
+	}
+	conn.Release()
+	return s.observe(ctx)
+}
 
+func (s *Store) check(ctx context.Context, conn *pgxpool.Conn) error {
 	var standby, synchronous, confirms, rights bool
 	if err := conn.QueryRow(ctx, s.sql.check, s.sql.table).Scan(&standby, &synchronous, &confirms, &rights); err != nil {
 		return explained(err)
@@ -45,5 +58,5 @@ func (s *Store) Check(ctx context.Context) error {
 				"and a cancelled wait would be taken for success: make the pool with pgstore.NewPool, or apply pgstore.Configure to its configuration"))
 		}
 	}
-	return nil
+	return s.checkDistributed(ctx, conn)
 }

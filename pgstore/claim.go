@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
 )
@@ -41,26 +42,38 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key, level pgx.Tx
 	if err != nil {
 		return nil, nil, err
 	}
+	return s.claimOn(ctx, conn, key, level)
+}
+
+// claimOn is claimOnce on conn, which it gives back unless it returns an attempt.
+func (s *Store) claimOn(ctx context.Context, conn *pgxpool.Conn, key idempotency.Key, level pgx.TxIsoLevel) (*attempt, *idempotency.Record, error) {
 	a := &attempt{store: s, key: key, lock: lockOf(s.sql.namespace, key)}
 	a.on(conn)
-
+	if s.config.Lock != LocalLock {
+		return s.claimBy(ctx, a, level)
+	}
 	asked, err := a.ask(ctx, level)
-	found := asked.found
-	switch {
-	case err != nil:
+	if err == nil && asked.standby {
+		err = errStandby
+	}
+	if err != nil {
 		a.abandon()
 		return nil, nil, err
-	case asked.standby:
-		a.abandon()
-		return nil, nil, errStandby
+	}
+	return s.claimed(ctx, a, &asked.found, asked.locked)
+}
+
+// claimed says what a claim's transaction is for.
+func (s *Store) claimed(ctx context.Context, a *attempt, found *row, locked bool) (*attempt, *idempotency.Record, error) {
+	switch {
 	case found.present && found.state == pendingState:
-		return s.claimPending(ctx, a, asked.locked)
+		return s.claimedPending(ctx, a, found, locked)
 	case found.present && !found.expired:
 		// The client has its answer by this round trip; the transaction, which wrote nothing, ends behind its back.
 		go a.abandon()
-		record, err := s.settledRecord(ctx, &found)
+		record, err := s.settledRecord(ctx, found)
 		return nil, record, err
-	case !asked.locked:
+	case !locked:
 		a.abandon()
 		return nil, nil, idempotency.ErrInProgress
 	}

@@ -27,16 +27,38 @@ func TestStoreConforms(t *testing.T) {
 	for _, mode := range execModes {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Run(t, func(t *testing.T) storetest.Subject { return subject(t, mode, "") })
+			storetest.Run(t, func(t *testing.T) storetest.Subject { return subject(t, mode, "", lockOfTheRun(t)) })
 		})
 	}
 	for _, level := range []pgx.TxIsoLevel{pgx.RepeatableRead, pgx.Serializable} {
 		t.Run(string(level), func(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, func(t *testing.T) storetest.Subject {
-				return subject(t, pgx.QueryExecModeCacheStatement, level)
+				return subject(t, pgx.QueryExecModeCacheStatement, level, lockOfTheRun(t))
 			})
 		})
+	}
+}
+
+// Every lock is the same store. The modes are those between which its statements differ most on the wire.
+func TestStoreConformsWithEveryLock(t *testing.T) {
+	t.Parallel()
+	for _, lock := range []pgstore.Lock{pgstore.ShardLock, pgstore.InsertClaim} {
+		for name, c := range map[string]struct {
+			mode  pgx.QueryExecMode
+			level pgx.TxIsoLevel
+		}{
+			"cache_statement": {mode: pgx.QueryExecModeCacheStatement},
+			"exec":            {mode: pgx.QueryExecModeExec},
+			"simple_protocol": {mode: pgx.QueryExecModeSimpleProtocol},
+			"repeatable_read": {pgx.QueryExecModeCacheStatement, pgx.RepeatableRead},
+			"serializable":    {pgx.QueryExecModeCacheStatement, pgx.Serializable},
+		} {
+			t.Run(string(lock)+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				storetest.Run(t, func(t *testing.T) storetest.Subject { return subject(t, c.mode, c.level, lock) })
+			})
+		}
 	}
 }
 
@@ -72,7 +94,7 @@ func pooledSubject(t *testing.T, mode pgx.QueryExecMode, url string) storetest.S
 		pool, err := pgxpool.NewWithConfig(t.Context(), config)
 		require.NoError(t, err)
 		t.Cleanup(pool.Close)
-		store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: schema})
+		store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: schema, Lock: lockOfTheRun(t)})
 		require.NoError(t, err)
 		return store
 	}
@@ -94,11 +116,11 @@ func pooledSubject(t *testing.T, mode pgx.QueryExecMode, url string) storetest.S
 	return s
 }
 
-func subject(t *testing.T, mode pgx.QueryExecMode, level pgx.TxIsoLevel) storetest.Subject {
+func subject(t *testing.T, mode pgx.QueryExecMode, level pgx.TxIsoLevel, lock pgstore.Lock) storetest.Subject {
 	schema := pgtest.Schema(t)
 	open := func() (*pgstore.Store, *pgxpool.Pool) {
 		pool := pgtest.Pool(t, schema, func(c *pgxpool.Config) { c.ConnConfig.DefaultQueryExecMode = mode; c.MaxConns = 4 })
-		store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: schema, Isolation: level})
+		store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: schema, Isolation: level, Lock: lock})
 		require.NoError(t, err)
 		return store, pool
 	}
@@ -107,7 +129,7 @@ func subject(t *testing.T, mode pgx.QueryExecMode, level pgx.TxIsoLevel) storete
 	_, err := pool.Exec(t.Context(), `CREATE TABLE effects (name text NOT NULL)`)
 	require.NoError(t, err)
 	s := subjectOn(pool, "idempotency_keys")
-	s.Store, s.Peer, s.Optimistic = store, peer, level != ""
+	s.Store, s.Peer, s.Optimistic = store, peer, level != "" && lock != pgstore.InsertClaim
 	return s
 }
 

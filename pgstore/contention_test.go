@@ -18,7 +18,7 @@ import (
 // Two keys whose 64 bits are the same cannot be found, so a stranger holds the number of this one as a key's owner would.
 func TestAKeyWhoseLockCollidesIsToldToComeBackAndTakesEffectOnceThen(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, locally)
 	lock := pgstore.LockOf(w.schema, w.key)
 	stranger, err := w.pool.Begin(t.Context())
 	require.NoError(t, err)

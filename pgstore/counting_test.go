@@ -16,7 +16,7 @@ import (
 // A scope's completed keys may be millions, and other scopes' pending ones as many as there are scopes.
 func TestCountingPendingKeysLooksAtThoseOfTheScopeAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, locally)
 	const columns = `(scope, key, state, fingerprint, created_at)`
 	_, err := w.pool.Exec(t.Context(), `
 		INSERT INTO idempotency_keys `+columns+` SELECT 'alice', 'completed ' || n, 'completed', '', now() FROM generate_series(1, 20000) n;

@@ -13,6 +13,9 @@
 // decides: whatever the lock let through, a second record fails, and with it everything its attempt wrote. And a commit whose
 // reply is lost is never guessed at, but read back under the lock.
 //
+// On other engines than one PostgreSQL server the lock can be another one: see [Lock]. Several servers, each with some of the scopes, are one
+// store by [Router].
+//
 // All locks and settings are those of a transaction, so that it works behind PgBouncer in transaction mode (with
 // default_query_exec_mode=exec, or simple_protocol, where PgBouncer is older than 1.21).
 package pgstore

@@ -21,6 +21,7 @@ type ending struct {
 	record   *idempotency.Record
 	insertAt int // without a key: 0, as commitAt
 	commitAt int
+	bounded  bool // the waiting of its statements is: see boundSQL
 }
 
 func (e *ending) queue(sql string, args ...any) (at int) {
@@ -105,6 +106,9 @@ func (a *attempt) failed(ctx context.Context, err error, at int, last *ending) (
 		_, _ = a.conn.Exec(ctx, rollbackSQL)
 	}
 	a.letGo()
+	if why := a.lostBy(err, at, last); why != nil {
+		return a.whoWon(ctx, why)
+	}
 	switch sqlstate, column := code(err); {
 	case a.row.kept() && sqlstate == "22012" && at == last.insertAt:
 		return a.whoWon(ctx, a.lostOrEnded(ctx))

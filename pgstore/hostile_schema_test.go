@@ -31,6 +31,7 @@ func hostileSchemas(own string) map[string]string {
 		"line breaks and others": own + "\r\n\t\x01\x7f",
 		"63 bytes":               own + strings.Repeat("x", 63-len(own)),
 		"63 bytes of quotes":     own + strings.Repeat(`"`, 63-len(own)),
+		"what ends a statement":  `SELECT 1 / count(*) FROM saved clock_timestamp() ` + own,
 		"a keyword":              `SELECT ` + own,
 		"capitals":               strings.ToUpper(own) + "A",
 	}
@@ -62,16 +63,23 @@ func TestEveryOperationWorksInASchemaOfAnyName(t *testing.T) {
 						c.ConnConfig.RuntimeParams[name] = "off"
 					}
 				})
-				w.everyOperation(hostileSchemas(w.schema)[name])
+				w.everyOperation(hostileSchemas(w.schema)[name], lockOfTheRun(t))
+			})
+		}
+		for _, lock := range []pgstore.Lock{pgstore.ShardLock, pgstore.InsertClaim} {
+			t.Run(name+", "+string(lock), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				w.everyOperation(hostileSchemas(w.schema)[name], lock)
 			})
 		}
 	}
 }
 
 // everyOperation has every statement of the store run in the schema.
-func (w *world) everyOperation(schema string) {
+func (w *world) everyOperation(schema string, lock pgstore.Lock) {
 	t, quoted := w.t, w.hostile(schema)
-	store, err := pgstore.NewWithConfig(w.pool, pgstore.Config{Schema: schema})
+	store, err := pgstore.NewWithConfig(w.pool, pgstore.Config{Schema: schema, Lock: lock})
 	require.NoError(t, err)
 	require.NoError(t, store.Check(t.Context()))
 	w.engine, err = idempotency.New(store, idempotency.Config{MaxPendingPerScope: 5})

@@ -65,6 +65,9 @@ func (a *attempt) tryOnce(ctx context.Context, p *phase, level pgx.TxIsoLevel) (
 	if p.conn, err = a.store.acquire(ctx); err != nil {
 		return look{}, err
 	}
+	if a.store.config.Lock != LocalLock {
+		return a.tryBy(ctx, p, level)
+	}
 	batch := &pgx.Batch{}
 	batch.BeginTx(pgx.TxOptions{IsoLevel: level})
 	batch.Queue(a.store.sql.lock, a.lock)

@@ -122,6 +122,10 @@ func TestAnExpiredRecordIsNotTakenForAnUnknownOutcome(t *testing.T) {
 // distributed database, a snapshot older than the lock.
 func TestThePrimaryKeyDecidesWhereTheLockDoesNot(t *testing.T) {
 	everyMode(t, func(t *testing.T, w *world) {
+		store, err := pgstore.NewWithConfig(w.pool, pgstore.Config{Schema: w.schema})
+		require.NoError(t, err)
+		w.engine, err = idempotency.New(store, idempotency.Config{})
+		require.NoError(t, err)
 		stranger, err := pgstore.NewWithConfig(w.pool, pgstore.Config{}) // same table, by the search_path: another lock
 		require.NoError(t, err)
 		want := &idempotency.Record{Response: idempotency.Response{Status: 201, Body: []byte("the stranger's")}}

@@ -64,7 +64,7 @@ func (a *attempt) CountPending(ctx context.Context, limit int) (n int, err error
 	}
 	ctx, cancel := a.store.bounded(ctx)
 	defer cancel()
-	if err := a.conn.QueryRow(ctx, a.store.sql.countPending, a.key.Scope, limit).Scan(&n); err != nil {
+	if err := a.conn.QueryRow(ctx, a.store.sql.countPending, a.counted(limit)...).Scan(&n); err != nil {
 		return 0, refusedBy(err)
 	}
 	return n, nil

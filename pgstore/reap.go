@@ -56,9 +56,17 @@ func (s *Store) reapFrom(ctx context.Context, from pgtype.Timestamptz, limit int
 			reaped.Busy = true
 			return nil
 		}
-		return tx.QueryRow(ctx, s.sql.reap, limit, from).Scan(&reaped.Deleted, &last)
+		if s.config.Reaper == nil {
+			return tx.QueryRow(ctx, s.sql.reap, limit, from).Scan(&reaped.Deleted, &last)
+		}
+		var err error
+		reaped.Deleted, err = s.config.Reaper.Reap(ctx, tx, limit)
+		return err
 	})
-	if err != nil {
+	switch {
+	case s.patient && (blocked(err) || isConflict(err)): // somebody works on one of them: the next pass tries again
+		return idempotency.Reaped{Busy: true}, nil
+	case err != nil:
 		return idempotency.Reaped{}, refusedBy(err)
 	}
 	if !reaped.Busy {

@@ -20,6 +20,7 @@ func (a *attempt) commitProgress(ctx context.Context, p idempotency.Progress, le
 	if err := a.unusable(bounded); err != nil {
 		err = a.orConflict(err)
 		a.letGo()
+		a.unclaim(bounded, err)
 		return err
 	}
 	last := &ending{batch: &pgx.Batch{}}
@@ -27,6 +28,8 @@ func (a *attempt) commitProgress(ctx context.Context, p idempotency.Progress, le
 	if a.row.kept() {
 		last.insertAt = last.queue(sql.save, a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.propose(),
 			p.Attempt, p.Completions, p.LastError, lease.Microseconds(), a.row.owner, a.began, a.table, p.Fingerprint[:])
+	} else if a.claim != nil {
+		a.queueSaveClaim(last, p, lease)
 	} else {
 		a.queueDeleteExpired(last.batch)
 		last.insertAt = last.queue(sql.beginChain, a.key.Scope, a.key.Value, p.Fingerprint[:], p.RecoveryPoint, p.Steps, p.Request, a.row.propose(),
@@ -64,6 +67,10 @@ func (a *attempt) notSaved(ctx context.Context, s sent, last *ending) error {
 		_, _ = a.conn.Exec(ctx, rollbackSQL)
 	}
 	a.letGo()
+	if why := a.lostBy(s.err, s.at, last); why != nil {
+		a.unclaim(ctx, why)
+		return why
+	}
 	switch sqlstate, column := code(s.err); {
 	case isConflict(s.err):
 		return idempotency.ErrTransactionConflict.Because(s.err)
@@ -141,7 +148,7 @@ func (a *attempt) writeOnce(ctx context.Context, sql string, p idempotency.Progr
 	watchCommit(conn)
 	values := append([]any{a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.next,
 		p.Attempt, p.Completions, p.LastError, lease.Microseconds(), a.row.owner, p.Fingerprint[:]}, more...)
-	tag, err := conn.Exec(ctx, sql, values...)
+	tag, err := a.exec(ctx, conn, sql, values...)
 	switch {
 	case err != nil:
 		return err
@@ -237,6 +244,7 @@ func (a *attempt) noTransaction(ctx context.Context, err error) (idempotency.Set
 
 // settled ends the lease of an attempt that is known to have failed: the next one need not wait for it.
 func (a *attempt) settled(ctx context.Context, settled idempotency.Settled, err error) (idempotency.Settled, error) {
+	a.unclaim(ctx, err)
 	if err == nil || !a.row.kept() || errors.Is(err, idempotency.ErrOutcomeUnknown) || errors.Is(err, idempotency.ErrLeaseLost) {
 		return settled, err
 	}
@@ -244,7 +252,7 @@ func (a *attempt) settled(ctx context.Context, settled idempotency.Settled, err 
 	defer cancel()
 	if conn, acquired := a.store.acquire(ctx); acquired == nil {
 		defer conn.Release()
-		_, _ = conn.Exec(ctx, a.store.sql.endLease, a.key.Scope, a.key.Value, a.row.owner, reason(err), errors.Is(err, idempotency.ErrTransactionEnded)) // if not, it ends by itself
+		_, _ = a.exec(ctx, conn, a.store.sql.endLease, a.key.Scope, a.key.Value, a.row.owner, reason(err), errors.Is(err, idempotency.ErrTransactionEnded)) // if not, it ends by itself
 	}
 	return settled, err
 }

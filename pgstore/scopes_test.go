@@ -26,7 +26,7 @@ func TestTheLocksOfSchemasScopesAndKeysDifferHoweverTheyAreCut(t *testing.T) {
 
 func TestTheKeysOfTwoScopesAreLockedApart(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, locally)
 	var held []idempotency.Attempt
 	for i, scope := range []string{"alice", "bob", "alice "} {
 		attempt, _, err := w.store.Claim(t.Context(), idempotency.Key{Scope: scope, Value: w.schema})

@@ -167,11 +167,12 @@ type statements struct {
 	countPending                                                                                           string
 	// table is the quoted name; namespace sets its locks apart from those of other tables.
 	table, namespace string
+	strategyStatements
 }
 
 const table = "idempotency_keys"
 
-func newStatements(schema string) statements {
+func newStatements(schema string, lock Lock) statements {
 	name := pgx.Identifier{table}
 	if schema != "" {
 		name = pgx.Identifier{schema, table}
@@ -179,7 +180,7 @@ func newStatements(schema string) statements {
 	// A string in SQL, whatever standard_conforming_strings and backslash_quote say.
 	literal := `E'` + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(name.Sanitize()) + `'`
 	in := strings.NewReplacer("{table}", name.Sanitize(), "{literal}", literal, "{whole}", wholeSQL)
-	return statements{
+	of := statements{
 		lock:          in.Replace(lockSQL),
 		read:          in.Replace(readSQL),
 		deleteExpired: in.Replace(deleteExpiredSQL),
@@ -204,4 +205,5 @@ func newStatements(schema string) statements {
 		table:         name.Sanitize(),
 		namespace:     schema,
 	}
+	return of.under(lock, in)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -24,6 +25,16 @@ type Config struct {
 	// Isolation is the isolation level of the handler's transaction. Default: READ COMMITTED, whatever the server's own
 	// default is. Under the others a duplicate can run the handler too; the primary key still lets one of them commit.
 	Isolation pgx.TxIsoLevel
+	// Lock is what keeps two attempts off one key. Default: LocalLock, which is right wherever all connections lead to one PostgreSQL
+	// server. See docs/scaling.md for the others.
+	Lock Lock
+	// ClaimWait bounds how long a claim waits for the transaction of another one, with InsertClaim alone: in whole
+	// milliseconds, by lock_timeout; where that is not heard of, on the other nodes of a distributed engine, by a statement_timeout
+	// that is a second longer. The claim holds a connection meanwhile. Less than Timeout. Default: 100 milliseconds.
+	ClaimWait time.Duration
+	// Reaper deletes what has expired. Default: with LocalLock one that takes no row which somebody works on, else one whose statement runs
+	// on distributed tables, too.
+	Reaper Reaper
 	// Timeout bounds each of the store's own round trips: claim, commit, roll-back. Waiting for a free connection of the
 	// pool is part of a claim. Default: 5 seconds.
 	Timeout time.Duration
@@ -38,8 +49,10 @@ type Store struct {
 	config Config
 	sql    statements
 
+	patient       bool // the reaper may wait for an attempt in vain
 	confirmations confirmations
 	reaping       reaping
+	observed      atomic.Bool // that a claim excludes another one
 }
 
 var _ idempotency.Store = (*Store)(nil)
@@ -65,16 +78,35 @@ func NewWithConfig(pool *pgxpool.Pool, config Config) (*Store, error) {
 	if err := checkSchema(config.Schema); err != nil {
 		return nil, err
 	}
+	lock, err := config.Lock.check()
+	if err != nil {
+		return nil, err
+	}
+	config.Lock = lock
 	if config.Timeout == 0 {
 		config.Timeout = 5 * time.Second
 	}
 	if config.ReadBackTimeout == 0 {
 		config.ReadBackTimeout = 10 * time.Second
 	}
+	if config.ClaimWait == 0 {
+		config.ClaimWait = defaultClaimWait
+	}
+	if config.ClaimWait < time.Millisecond {
+		return nil, errors.New("pgstore: Config.ClaimWait must be a millisecond or more, or 0 for the default")
+	}
 	if config.Timeout < 0 || config.ReadBackTimeout < 0 {
 		return nil, errors.New("pgstore: Config.Timeout and Config.ReadBackTimeout must be positive, or 0 for the default")
 	}
-	return &Store{pool: pool, config: config, sql: newStatements(config.Schema)}, nil
+	if config.ClaimWait >= config.Timeout && config.Lock == InsertClaim {
+		return nil, errors.New("pgstore: Config.ClaimWait must be less than Config.Timeout, which bounds all of a claim")
+	}
+	sql := newStatements(config.Schema, config.Lock)
+	patient := config.Reaper != nil || config.Lock != LocalLock
+	if config.Reaper == nil {
+		config.Reaper = sql.reaper(config.Lock)
+	}
+	return &Store{pool: pool, config: config, sql: sql, patient: patient}, nil
 }
 
 // checkSchema refuses a name that the server would take for another one: it cuts a longer one short, without an error, and the lock

@@ -24,8 +24,9 @@ import (
 
 // lonely is a primary of the test's own, whose standby can be missing. What goes through a real standby is in integration/stack.
 type lonely struct {
-	t   *testing.T
-	url string
+	t       *testing.T
+	url     string
+	cluster *ephemeral.Cluster
 }
 
 func newLonely(t *testing.T) *lonely {
@@ -36,7 +37,7 @@ func newLonely(t *testing.T) *lonely {
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, cluster.Stop()) })
-	l := &lonely{t: t, url: cluster.URL("postgres")}
+	l := &lonely{t: t, url: cluster.URL("postgres"), cluster: cluster}
 	names, err := fs.Glob(migrations.FS, "*.sql")
 	require.NoError(t, err)
 	for _, name := range names {

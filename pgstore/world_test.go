@@ -39,7 +39,7 @@ func newWorld(t *testing.T, change ...func(*idempotency.Config, *pgstore.Config,
 		defer w.mu.Unlock()
 		w.events = append(w.events, e)
 	}}
-	storeConfig := pgstore.Config{Schema: w.schema}
+	storeConfig := pgstore.Config{Schema: w.schema, Lock: lockOfTheRun(t)}
 	w.pool = pgtest.Pool(t, w.schema, func(c *pgxpool.Config) {
 		c.MaxConns = 4
 		for _, f := range change {

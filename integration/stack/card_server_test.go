@@ -33,6 +33,7 @@ type cardSettings struct {
 	Shell             string // "": nethttp
 	Connections       int    // 0: 4
 	BehindPooler      bool
+	Lock              pgstore.Lock // "": that of the run
 	IdleInTransaction time.Duration
 	Lease             time.Duration
 	Completer         time.Duration // its interval
@@ -50,6 +51,9 @@ func (s cardSettings) open(logs io.Writer) (*example.Server, func(), error) {
 	if s.Connections == 0 {
 		s.Connections = 4
 	}
+	if s.Lock == "" {
+		s.Lock = pgstore.Lock(os.Getenv(lockVariable))
+	}
 	if s.Shell == "" {
 		s.Shell = "nethttp"
 	}
@@ -64,6 +68,7 @@ func (s cardSettings) open(logs io.Writer) (*example.Server, func(), error) {
 	}
 	served, err := example.New(pool, example.Config{
 		Shell: s.Shell, PSPURL: s.Provider, Lease: s.Lease, CompleterInterval: s.Completer, ShutdownTimeout: time.Second,
+		Store: pgstore.Config{Lock: s.Lock},
 	}, slog.New(slog.NewTextHandler(logs, nil)))
 	return served, pool.Close, err
 }

@@ -16,7 +16,7 @@ import (
 func TestACommitWhosePrimaryIsLostIsReadBackAtThePromotedStandby(t *testing.T) {
 	t.Parallel()
 	stores := func(s wireproxy.Statement) bool {
-		return strings.HasPrefix(s.SQL, "INSERT INTO") && strings.Contains(s.SQL, "idempotency_keys")
+		return strings.Contains(s.SQL, "idempotency_keys") && strings.Contains(s.SQL, "completed_at")
 	}
 	for _, lost := range []struct {
 		name string

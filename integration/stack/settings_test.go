@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +28,14 @@ type settings struct {
 	Timeout           time.Duration // of the store's round trips
 	HandlerTimeout    time.Duration
 	BehindPooler      bool
+	Lock              pgstore.Lock // "": that of the run
 }
+
+// lockVariable is the lock with which servers keep keys that are told nothing else, in their own processes too: make crashes LOCK=insert.
+const lockVariable = "ONLYONCE_LOCK"
+
+// locks are those that are not the default.
+var locks = []pgstore.Lock{pgstore.ShardLock, pgstore.InsertClaim}
 
 func (s settings) pool(ctx context.Context) (*pgxpool.Pool, error) {
 	u, err := url.Parse(s.URL)
@@ -59,7 +67,10 @@ func (s settings) engine(pool *pgxpool.Pool, observer idempotency.Observer) (*id
 		}
 		s.Schema = u.Query().Get("search_path")
 	}
-	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: s.Schema, Timeout: s.Timeout, ReadBackTimeout: s.Timeout})
+	if s.Lock == "" {
+		s.Lock = pgstore.Lock(os.Getenv(lockVariable))
+	}
+	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: s.Schema, Lock: s.Lock, Timeout: s.Timeout, ReadBackTimeout: s.Timeout})
 	if err != nil {
 		return nil, err
 	}

@@ -73,6 +73,16 @@ func TestThirtySecondsOfEverything(t *testing.T) {
 	}
 }
 
+func TestEveryLockHoldsUnderTorture(t *testing.T) {
+	t.Parallel()
+	for _, lock := range []string{"shard", "insert"} {
+		report := tortured(t, Config{Duration: 10 * time.Second, ServerFlags: []string{"-lock", lock}})
+		t.Logf("%s\n%v", lock, report)
+		assert.True(t, report.Clean(), lock)
+		assert.Greater(t, report.Keys, 10)
+	}
+}
+
 // What finds nothing may be blind.
 func TestAServiceWithoutProtectionIsConvicted(t *testing.T) {
 	t.Parallel()

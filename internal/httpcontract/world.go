@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -45,7 +46,7 @@ var stores = []struct {
 		})
 		_, err := w.pool.Exec(w.Context(), `CREATE TABLE effects (name text NOT NULL)`)
 		require.NoError(w, err)
-		w.store, err = pgstore.NewWithConfig(w.pool, pgstore.Config{Schema: schema})
+		w.store, err = pgstore.NewWithConfig(w.pool, pgstore.Config{Schema: schema, Lock: pgstore.Lock(os.Getenv("ONLYONCE_LOCK"))}) // make test-locks
 		require.NoError(w, err)
 	}},
 }

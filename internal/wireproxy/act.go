@@ -1,6 +1,10 @@
 package wireproxy
 
-import "net"
+import (
+	"encoding/binary"
+	"net"
+	"slices"
+)
 
 // act does what a point asks for before its statement, with which the rest of the batch begins. It returns whether the
 // connection goes on.
@@ -15,7 +19,7 @@ func (c *connection) act(point *Point, rest []byte) bool {
 		case <-c.closed:
 		}
 		c.close()
-	case StopAfter, CutAfter, ResetAfter:
+	case StopAfter, CutAfter, ResetAfter, FailAfter:
 		c.awaitAnswer(point)
 		return true
 	case ResetBefore:
@@ -77,8 +81,36 @@ func (c *connection) actAfter(point *Point, b batch, settled bool) bool {
 		c.after.Store(nil)
 		point.over()
 		return err == nil
+	case FailAfter:
+		_, err := c.client.Write(failed(c.held))
+		c.held = nil
+		c.after.Store(nil)
+		point.over()
+		return err == nil
 	case ResetAfter:
 		c.reset()
 	}
 	return false
+}
+
+// failed replaces the last CommandComplete of an answer by an error.
+func failed(answer []byte) []byte {
+	begin, end := -1, 0
+	for at := 0; at < len(answer); {
+		m, complete, err := messageAt(answer, at)
+		if err != nil || !complete {
+			break
+		}
+		if m.kind == 'C' {
+			begin, end = at, m.end
+		}
+		at = m.end
+	}
+	if begin < 0 {
+		return answer
+	}
+	body := "SERROR\x00VERROR\x00CXX000\x00Mconnection to the remote node failed\x00\x00"
+	reply := append(slices.Clone(answer[:begin]), 'E')
+	reply = binary.BigEndian.AppendUint32(reply, uint32(4+len(body)))
+	return append(append(reply, body...), answer[end:]...)
 }

@@ -32,6 +32,9 @@ const (
 	// [Point.Resume] it reaches the server all the same, with what followed it up to the Sync. A cancel request of the
 	// client's, which pgx sends when its connection breaks, does not.
 	Orphan
+	// FailAfter lets the server execute the statement, and tells the client that the last thing it has executed failed, by XX000: a
+	// distributed engine reports so of a COMMIT that has come about. The connection goes on.
+	FailAfter
 )
 
 // Point is a place at which a [Proxy] acts, once.

@@ -35,6 +35,7 @@ func TestACommitIsLostOrItsReplyIs(t *testing.T) {
 			{"half closed", wireproxy.HalfClose, 0},
 			{"cut after", wireproxy.CutAfter, 1},
 			{"reset after", wireproxy.ResetAfter, 1},
+			{"told that it failed", wireproxy.FailAfter, 1},
 		} {
 			t.Run(test.name+" in "+m.String(), func(t *testing.T) {
 				t.Parallel()

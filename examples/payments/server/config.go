@@ -14,6 +14,7 @@ import (
 	"github.com/onlyonce/onlyonce/examples/payments/cards"
 	"github.com/onlyonce/onlyonce/idempotency"
 	"github.com/onlyonce/onlyonce/idempotency/seal"
+	"github.com/onlyonce/onlyonce/pgstore"
 )
 
 // Command is what the process does.
@@ -44,6 +45,8 @@ type Config struct {
 	Lease             time.Duration
 	CompleterInterval time.Duration
 	ReceiptsInterval  time.Duration
+
+	Store pgstore.Config // how keys are kept; the zero value works
 
 	Sealer  idempotency.Sealer // nil: what is stored of requests and responses is plain
 	Sealing idempotency.Sealing

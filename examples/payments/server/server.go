@@ -38,7 +38,10 @@ type Server struct {
 
 // New wires a server on pool, which it takes over: Serve closes it. It does not touch the network.
 func New(pool *pgxpool.Pool, config Config, logger *slog.Logger) (*Server, error) {
-	store := pgstore.New(pool)
+	store, err := pgstore.NewWithConfig(pool, config.Store)
+	if err != nil {
+		return nil, err
+	}
 	engine, err := idempotency.New(store, idempotency.Config{
 		Observer: idempotency.LogObserver(logger), Wait: config.Wait, Lease: config.Lease,
 		Sealer: config.Sealer, Sealing: config.Sealing,

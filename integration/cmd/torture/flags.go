@@ -66,6 +66,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (asked r
 	flags.StringVar(&asked.root, "root", ".", "the repository's `folder`, for building the server")
 	flags.BoolVar(&asked.race, "race", false, "build the server with the race detector")
 	unprotected := flags.Bool("unprotected", false, "have the server leave idempotency out, to see that it is missed")
+	lock := flags.String("lock", env("LOCK", ""), "what keeps the servers' attempts off one key `(LOCK)`: local, shard or insert; none: local")
 	flags.IntVar(&c.Servers, "servers", 3, "how many servers")
 	flags.IntVar(&c.Clients, "clients", 16, "how many clients")
 	flags.DurationVar(&c.Pace, "pace", 400*time.Millisecond, "the mean time between two faults")
@@ -92,6 +93,9 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (asked r
 	}
 	if *unprotected {
 		c.ServerFlags = append(c.ServerFlags, "-unprotected")
+	}
+	if *lock != "" {
+		c.ServerFlags = append(c.ServerFlags, "-lock", *lock)
 	}
 	return asked, exitClean, true
 }

@@ -16,6 +16,7 @@ type settings struct {
 	lease, wait, idle          time.Duration
 	maintenance                time.Duration
 	unprotected                bool
+	lock                       string
 }
 
 func main() {
@@ -30,6 +31,7 @@ func main() {
 	flags.DurationVar(&with.idle, "idle", time.Second, "how long a transaction may stand still")
 	flags.DurationVar(&with.maintenance, "maintenance", 200*time.Millisecond, "the interval of completer and reaper")
 	flags.BoolVar(&with.unprotected, "unprotected", false, "leave idempotency out, to see that it is missed")
+	flags.StringVar(&with.lock, "lock", "", "what keeps two attempts off one key: local, shard or insert")
 	_ = flags.Parse(os.Args[1:]) // ExitOnError
 	if err := serve(with); err != nil {
 		fmt.Fprintln(os.Stderr, "tortureserver:", err)

@@ -31,7 +31,7 @@ func serve(with settings) error {
 		return err
 	}
 	told := newVoice(os.Stdout)
-	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: with.schema, Timeout: 2 * time.Second, ReadBackTimeout: 4 * time.Second})
+	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: with.schema, Lock: pgstore.Lock(with.lock), Timeout: 2 * time.Second, ReadBackTimeout: 4 * time.Second})
 	if err != nil {
 		return err
 	}

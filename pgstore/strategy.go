@@ -1,0 +1,133 @@
+package pgstore
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Lock is what keeps two attempts off one key while the first of them is at work. Whatever it lets through, the primary key decides:
+// one attempt commits. So processes with different ones may work on one table, as they do during a deployment; only a handler may run
+// then whose writes are rolled back.
+type Lock string
+
+const (
+	// LocalLock is an advisory lock, at the server that the connection leads to. For one PostgreSQL server, and for a distributed
+	// one with one entry node. The default.
+	LocalLock Lock = "local"
+	// ShardLock is an advisory lock taken on the node that has the key's shard, whichever node the connection leads to. For Citus
+	// with several entry nodes. One statement more than LocalLock, in the same round trip.
+	ShardLock Lock = "shard"
+	// InsertClaim takes no advisory lock: a claim inserts the key's row, and the end of the attempt updates it, in one transaction, so
+	// that the row is seen by nobody before the response is in it, and is gone with a transaction that fails. For
+	// engines where advisory locks do nothing, or do not reach every node. A claim that meets another one waits for its
+	// transaction, on a connection, up to Config.ClaimWait; a replay in another process than the first takes two round trips.
+	InsertClaim Lock = "insert"
+)
+
+// defaultClaimWait is what Config.ClaimWait says.
+const defaultClaimWait = 100 * time.Millisecond
+
+// check returns the lock that is meant.
+func (l Lock) check() (Lock, error) {
+	switch l {
+	case "":
+		return LocalLock, nil
+	case LocalLock, ShardLock, InsertClaim:
+		return l, nil
+	}
+	return "", fmt.Errorf("pgstore: Config.Lock is %q: use pgstore.LocalLock, pgstore.ShardLock or pgstore.InsertClaim", string(l))
+}
+
+const (
+	// identitySQL has no table in it, so that a distributed engine answers it where the transaction is: see lockSQL.
+	identitySQL = `SELECT now(), {literal}::regclass::oid, pg_is_in_recovery()`
+
+	// shardLockSQL is one query to one shard, which is sent there whole, the function with it. The read is a statement of its own
+	// behind it, as with lockSQL.
+	shardLockSQL = `SELECT pg_try_advisory_xact_lock($3) FROM (SELECT count(*) FROM {table} WHERE scope = $1 AND key = $2) shard`
+
+	// shardYieldSQL fails, by a division by zero, where yieldSQL would leave the row alone. It is a query, since a
+	// function such as this one is refused in an UPDATE of a distributed table.
+	shardYieldSQL = `SELECT 1 / (coalesce(leased_until > statement_timestamp(), false) OR pg_try_advisory_xact_lock($3))::int FROM {table} WHERE scope = $1 AND key = $2`
+
+	// boundSQL bounds how long the statements behind it wait for another attempt's transaction, and unboundSQL gives the handler what
+	// was set before. lock_timeout counts waiting alone; but a distributed engine's other nodes do not hear of it, and there it
+	// is statement_timeout that ends the wait.
+	boundSQL = `SELECT set_config('onlyonce.bounds', current_setting('lock_timeout') || ' ' || current_setting('statement_timeout'), true),
+	set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true), pg_is_in_recovery()`
+	unboundSQL = `SELECT set_config('lock_timeout', split_part(current_setting('onlyonce.bounds'), ' ', 1), true),
+	set_config('statement_timeout', split_part(current_setting('onlyonce.bounds'), ' ', 2), true), now(), {literal}::regclass::oid`
+
+	// insertClaimSQL waits for whoever has inserted the key and has not ended, and does nothing where the row is there to stay. The empty
+	// fingerprint tells a claim's row from a pending key's. It is seen only if a handler commits by itself.
+	insertClaimSQL = `INSERT INTO {table} (scope, key, state, fingerprint, owner, created_at) VALUES ($1, $2, 'pending', '', $3, now())
+ON CONFLICT (scope, key) DO NOTHING`
+
+	// leftClaimSQL takes over a claim's row that a handler has committed by itself.
+	leftClaimSQL = `SELECT owner FROM {table} WHERE scope = $1 AND key = $2 AND state = 'pending' AND octet_length(fingerprint) = 0 FOR UPDATE NOWAIT`
+
+	// unclaimSQL deletes such a row, once that has been found out.
+	unclaimSQL = `DELETE FROM {table} WHERE scope = $1 AND key = $2 AND state = 'pending' AND octet_length(fingerprint) = 0 AND owner = $3`
+
+	// rowLockSQL is what an advisory lock is otherwise for a row that is pending.
+	rowLockSQL = `SELECT 1 FROM {table} WHERE scope = $1 AND key = $2 FOR UPDATE SKIP LOCKED`
+
+	// changedSQL and claimChangedSQL end the statements that change a row. They fail if none was changed, and the latter differently
+	// where this is not the transaction that claimed the key: a claim's row is not there then, or is committed.
+	changedSQL      = `SELECT 1 / count(*) FROM saved`
+	claimChangedSQL = `SELECT 1 / CASE WHEN now() = {began}::timestamptz THEN count(*) ELSE sqrt(-1 - count(*)) END FROM saved`
+	endedState      = "2201F" // of a negative number's root
+
+	// writtenElsewhereSQL is writtenSQL where the claim itself has written, or where what is written is written on another
+	// node: a statement that writes, or locks rows, holds a lock on its table here.
+	writtenElsewhereSQL = `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode <> 'AccessShareLock'
+	AND relation <> $1::oid AND relation NOT IN (SELECT indexrelid FROM pg_index WHERE indrelid = $1::oid))`
+
+	// countOthersPendingSQL is countPendingSQL without the claim's own row.
+	countOthersPendingSQL = `SELECT count(*) FROM (SELECT FROM {table} WHERE state = 'pending' AND scope = $1 AND key <> $3 LIMIT $2) counted`
+)
+
+// heldSQL reports whether a scope has keys that count.
+const heldSQL = `SELECT EXISTS (SELECT FROM {table} WHERE scope = $1 AND (state = 'pending' OR expires_at > statement_timestamp()))`
+
+// strategyStatements are those that differ with the lock.
+type strategyStatements struct {
+	written, reapDistributed, undistributed, held     string
+	identity, shardLock, shardYield                   string
+	unbound, insertClaim, leftClaim, unclaim, rowLock string
+	completeClaim, saveClaim                          string
+}
+
+// under adapts the statements to a lock. With LocalLock they stay what they are.
+func (s statements) under(lock Lock, in *strings.Replacer) statements {
+	s.written, s.undistributed, s.held = writtenSQL, in.Replace(undistributedSQL), in.Replace(heldSQL)
+	if lock == LocalLock {
+		return s
+	}
+	s.written, s.reapDistributed = writtenElsewhereSQL, in.Replace(reapDistributedSQL)
+	s.identity, s.shardLock, s.shardYield = in.Replace(identitySQL), in.Replace(shardLockSQL), in.Replace(shardYieldSQL)
+	// A function whose value changes within a statement is refused in an UPDATE of a distributed table.
+	steady := func(sql string) string {
+		return in.Replace(strings.ReplaceAll(sql, "clock_timestamp()", "statement_timestamp()"))
+	}
+	s.put, s.renew, s.endLease = steady(putSQL), steady(renewSQL), steady(endLeaseSQL)
+	if lock == ShardLock {
+		return s
+	}
+	s.unbound, s.insertClaim, s.rowLock = in.Replace(unboundSQL), in.Replace(insertClaimSQL), in.Replace(rowLockSQL)
+	s.leftClaim, s.unclaim = in.Replace(leftClaimSQL), in.Replace(unclaimSQL)
+	s.chain = in.Replace(chainSQL + " FOR UPDATE NOWAIT")
+	s.countPending = in.Replace(countOthersPendingSQL)
+	claim := func(sql, began string) string {
+		return in.Replace(strings.Replace(sql, changedSQL, strings.Replace(claimChangedSQL, "{began}", began, 1), 1))
+	}
+	s.completeClaim, s.saveClaim = claim(completeChainSQL, "$8"), claim(saveSQL, "$12")
+	return s
+}
+
+// blocked reports whether err says that another attempt's transaction was waited for in vain.
+func blocked(err error) bool {
+	sqlstate, _ := code(err)
+	return sqlstate == "55P03" || sqlstate == "57014"
+}
