@@ -11,10 +11,10 @@ import (
 const (
 	// lockSQL is a statement of its own, sent before the read: in READ COMMITTED each statement sees what was committed before
 	// it began, so that a read after the lock sees the record of whoever held it before. In one statement the read's
-	// snapshot would be older than the lock. now() is the transaction's start: it is the transaction's identity (see
+	// snapshot would be older than the lock. CURRENT_TIMESTAMP, cheaper than now(), is the transaction's start: it is the transaction's identity (see
 	// completeSQL), as the oid is the table's. pg_is_in_recovery() is asked here because a standby may answer a read from
 	// the past.
-	lockSQL = `SELECT pg_try_advisory_xact_lock($1), now(), {literal}::regclass::oid, pg_is_in_recovery()`
+	lockSQL = `SELECT pg_try_advisory_xact_lock($1), CURRENT_TIMESTAMP, {literal}::regclass::oid, pg_is_in_recovery()`
 
 	// waitingSQL is whether this session's commits wait for a standby. Then what another one has committed need not be confirmed yet.
 	waitingSQL = `current_setting('synchronous_standby_names') <> '' AND current_setting('synchronous_commit') NOT IN ('off', 'local')`
@@ -40,7 +40,7 @@ WHERE scope = $1 AND key = $2 AND state = 'completed' AND expires_at <= statemen
 	// key was read: then the handler changed the search_path.
 	completeSQL = `INSERT INTO {table} (scope, key, state, fingerprint, status, headers, body, created_at, completed_at, expires_at)
 VALUES ($1, $2, CASE WHEN {literal}::regclass::oid = $9::oid THEN 'completed' END, $3, $4, $5, $6,
-	CASE WHEN now() = $7::timestamptz THEN now() END,
+	CASE WHEN CURRENT_TIMESTAMP = $7::timestamptz THEN $7::timestamptz END,
 	statement_timestamp(), statement_timestamp() + $8::interval)`
 
 	// refuseSQL does nothing on a conflict: nothing of the handler's is in this transaction, and the record that is

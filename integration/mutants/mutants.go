@@ -29,7 +29,7 @@ var All = []Mutant{
 		Name:  "no-lock",
 		Bug:   "the key's lock is never taken",
 		Under: duplicates,
-		edits: []overlay.Edit{{File: sql, Old: "`SELECT pg_try_advisory_xact_lock($1), now()", New: "`SELECT $1::bigint IS NOT NULL, now()"}},
+		edits: []overlay.Edit{{File: sql, Old: "`SELECT pg_try_advisory_xact_lock($1), CURRENT", New: "`SELECT $1::bigint IS NOT NULL, CURRENT"}},
 	},
 	{
 		Name:  "one-statement",
@@ -117,7 +117,7 @@ var All = []Mutant{
 	_, _ = a.conn.Exec(context.Background(), "BEGIN")
 	statements := w.batch[:0]
 `},
-			{File: sql, Old: "CASE WHEN now() = $7::timestamptz THEN now() END,\n	statement_timestamp()", New: "$7::timestamptz,\n	statement_timestamp()"},
+			{File: sql, Old: "CASE WHEN CURRENT_TIMESTAMP = $7::timestamptz THEN $7::timestamptz END,\n	statement_timestamp()", New: "$7::timestamptz,\n	statement_timestamp()"},
 		},
 	},
 	{
