@@ -1,0 +1,187 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/onlyonce/onlyonce/bench/child"
+	"github.com/onlyonce/onlyonce/bench/contender"
+	"github.com/onlyonce/onlyonce/bench/report"
+)
+
+const (
+	// killClients pay at a time.
+	killClients = 16
+	// killPatience is how long a client sends its key again, before its payment is called stuck.
+	killPatience = 10 * time.Second
+	// killStale is after how long contenders that go by the clock take a payment for dead. Longer makes the second payment come
+	// later, not less often.
+	killStale = 2 * time.Second
+)
+
+// killed is what became of the keys under one contender.
+type killed struct {
+	keys, twice, extra, lost, stuck, wrong int
+	compared                               bool
+	longest                                time.Duration
+}
+
+// says is the column beside the figures of speed.
+func (k killed) says() string {
+	says := fmt.Sprintf("%d paid twice, %d stuck", k.twice, k.stuck)
+	if k.lost > 0 {
+		says += fmt.Sprintf(", %d lost", k.lost)
+	}
+	if k.wrong > 0 {
+		says += fmt.Sprintf(", %d answered in two ways", k.wrong)
+	}
+	return says
+}
+
+// kills has clients pay at a server that is killed and started again, under each contender.
+func (b *Bench) kills(ctx context.Context) (report.Part, error) {
+	kinds := b.present(killable)
+	found := map[string]killed{}
+	part := report.Part{Name: "kills", Safety: map[string]string{}}
+	for _, kind := range kinds {
+		k, err := b.kill(ctx, kind)
+		if err != nil {
+			return part, fmt.Errorf("kills of %s: %w", kind.Name, err)
+		}
+		found[kind.Name] = k
+		part.Safety[kind.Name] = k.says()
+		if kind.Name == "onlyonce" {
+			harm := k.twice + k.lost + k.stuck + k.wrong
+			part.Goals = append(part.Goals, report.Goal{
+				Says:   fmt.Sprintf("%d SIGKILLs of the server: paid twice, lost, stuck, answered in two ways", b.Kills),
+				Wanted: "0", Measured: fmt.Sprintf("%d, %d, %d, %d of %d keys", k.twice, k.lost, k.stuck, k.wrong, k.keys), Reached: harm == 0,
+			})
+		}
+	}
+	table := report.Table{
+		Title: fmt.Sprintf("%d SIGKILLs of the server, %d clients, each retrying its key for %v", b.Kills, killClients, killPatience),
+		Head:  []string{"contender", "keys", "paid twice", "lost", "stuck", "answered in two ways", "longest wait"},
+	}
+	table.Rows = b.rows(len(table.Head)-1, killable, func(kind contender.Kind) []string {
+		k := found[kind.Name]
+		wrong := "–"
+		if k.compared {
+			wrong = fmt.Sprint(k.wrong)
+		}
+		return []string{fmt.Sprint(k.keys), fmt.Sprint(k.twice), fmt.Sprint(k.lost), fmt.Sprint(k.stuck), wrong, fmt.Sprintf("%.1f s", k.longest.Seconds())}
+	})
+	part.Tables = []report.Table{table}
+	return part, nil
+}
+
+// killable leaves out what is no protection and no baseline.
+func killable(kind contender.Kind) bool { return orBaseline(kind) }
+
+func (b *Bench) kill(ctx context.Context, kind contender.Kind) (killed, error) {
+	if err := b.Site.Forget(ctx); err != nil {
+		return killed{}, err
+	}
+	// The listener is ours, and its queue with it: a client that comes between two servers waits for the next one.
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return killed{}, err
+	}
+	defer listener.Close()
+	file, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		return killed{}, err
+	}
+	defer file.Close()
+	start := func() (*child.Process, error) {
+		server, err := child.Start(ctx, serverRole, serverOrder{Coordinates: b.Site.Coordinates, Kind: kind.Name}, file)
+		if err != nil {
+			return nil, err
+		}
+		var ready bool
+		return server, server.Hear(&ready)
+	}
+	random := mathrand.New(mathrand.NewPCG(b.Seed, b.Seed))
+	crowd := newCrowd(ctx, "http://"+listener.Addr().String()+"/")
+	crowd.begin(killClients)
+	for n := range b.Kills {
+		b.Progress("kills: %s, %d of %d", kind.Name, n+1, b.Kills)
+		server, err := start()
+		if err != nil {
+			crowd.end()
+			return killed{}, err
+		}
+		select {
+		case <-time.After(time.Duration(100+random.IntN(300)) * time.Millisecond):
+		case <-ctx.Done():
+		}
+		server.Kill()
+	}
+	server, err := start()
+	if err != nil {
+		crowd.end()
+		return killed{}, err
+	}
+	defer server.End()
+	b.Progress("kills: %s, its clients go on until they have their answers", kind.Name)
+	crowd.end()
+	if ctx.Err() != nil {
+		return killed{}, ctx.Err()
+	}
+	return b.audit(ctx, kind, crowd)
+}
+
+// audit counts what became of the keys; then it asks again for those whose client had to.
+func (b *Bench) audit(ctx context.Context, kind contender.Kind, crowd *crowd) (killed, error) {
+	var k killed
+	rows, err := b.Site.Admin.Query(ctx, `SELECT key, count(*) FROM payments GROUP BY key`)
+	if err != nil {
+		return k, err
+	}
+	paid := map[string]int{}
+	for rows.Next() {
+		var key string
+		var times int
+		if err := rows.Scan(&key, &times); err != nil {
+			return k, err
+		}
+		paid[key] = times
+	}
+	if err := rows.Err(); err != nil {
+		return k, err
+	}
+	again := 0
+	for key, client := range crowd.clients {
+		k.keys++
+		if paid[key] > 1 {
+			k.twice++
+			k.extra += paid[key] - 1
+		}
+		if client.body == "" {
+			k.stuck++
+			continue
+		}
+		k.longest = max(k.longest, client.waited)
+		if paid[key] == 0 {
+			k.lost++
+		}
+		if kind.Replays && client.broken && again < 300 {
+			again++
+			body, err := crowd.send(ctx, key)
+			if err != nil && !errors.Is(err, errRefused) {
+				return k, err
+			}
+			if body != client.body {
+				k.wrong++
+			}
+		}
+	}
+	k.compared = kind.Replays
+	if k.keys == 0 {
+		return k, errors.New("no key was sent")
+	}
+	return k, nil
+}
