@@ -91,11 +91,11 @@ func measure(ctx context.Context, o options, s *site.Site, p *progress) (report.
 func (o options) bench(s *site.Site, p *progress) *trial.Bench {
 	b := &trial.Bench{
 		Site: s, Rounds: o.rounds, Length: o.length, Seed: o.seed, Kills: o.kills,
-		Connections: []int{1, 8, 32}, RTT: time.Millisecond, Herds: []int{100, 10_000}, Payments: 2000, Crashes: 15,
+		Connections: []int{1, 8, 32}, RTT: time.Millisecond, Herds: trial.Herds, Patience: 10 * time.Second, Payments: 2000, Crashes: 15,
 		Progress: p.say,
 	}
 	if o.quick {
-		b.Connections, b.Herds, b.Payments, b.Crashes = []int{1, 8}, []int{100, 500}, 50, 1
+		b.Connections, b.Herds, b.Patience, b.Payments, b.Crashes = []int{8}, trial.Herds[:2], 4*time.Second, 20, 1
 	}
 	for _, kind := range contender.Kinds {
 		if kind.Name == contender.Baseline || slices.Contains(o.contenders, kind.Name) {

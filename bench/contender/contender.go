@@ -58,6 +58,8 @@ type Kind struct {
 	Redis  bool
 	// Replays says that a second request is answered as the first was.
 	Replays bool
+	// KillsOnly says that its speed is that of another one.
+	KillsOnly bool
 	// Wal says that it keeps its state in PostgreSQL.
 	Wal  bool
 	Open func(ctx context.Context, place Place) (Contender, error)

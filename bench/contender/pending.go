@@ -33,11 +33,11 @@ var pending = Kind{
 }
 
 var pendingTakeOver = Kind{
-	Name:    "pending-lease",
-	Says:    "the same, and a row whose lease is over is taken over by the retry",
-	Tables:  pendingTable,
-	Replays: true,
-	Wal:     true,
+	Name:      "pending-lease",
+	Says:      "the same, and a row whose lease is over is taken over by the retry",
+	Tables:    pendingTable,
+	Replays:   true,
+	KillsOnly: true,
 	Open: func(_ context.Context, place Place) (Contender, error) {
 		return pendingFirst{place, pendingLease}, nil
 	},

@@ -45,7 +45,7 @@ type Facts struct {
 }
 
 // need is how many connections the largest comparison keeps open.
-const need = 120
+const need = 100
 
 // Open makes the schema, in the database of this URL, and starts a Redis server, or uses the one of redisURL. Close takes both away.
 func Open(ctx context.Context, databaseURL, redisURL string) (*Site, error) {

@@ -21,6 +21,8 @@ type crowd struct {
 	http   *http.Client
 	over   chan struct{}
 	paying sync.WaitGroup
+	// patience is how long a key is sent again.
+	patience time.Duration
 
 	mu      sync.Mutex
 	clients map[string]client
@@ -33,9 +35,9 @@ type client struct {
 	waited time.Duration
 }
 
-func newCrowd(ctx context.Context, url string) *crowd {
+func newCrowd(ctx context.Context, url string, patience time.Duration) *crowd {
 	return &crowd{
-		ctx: ctx, url: url, over: make(chan struct{}), clients: map[string]client{},
+		ctx: ctx, url: url, patience: patience, over: make(chan struct{}), clients: map[string]client{},
 		http: &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4 * killClients}},
 	}
 }
@@ -73,7 +75,7 @@ func (c *crowd) end() {
 // persist sends a key again until it is answered.
 func (c *crowd) persist(key string, began time.Time) {
 	pause := 20 * time.Millisecond
-	for time.Since(began) < killPatience {
+	for time.Since(began) < c.patience {
 		select {
 		case <-time.After(pause/2 + mathrand.N(pause)):
 		case <-c.ctx.Done():

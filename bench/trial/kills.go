@@ -16,8 +16,6 @@ import (
 const (
 	// killClients pay at a time.
 	killClients = 16
-	// killPatience is how long a client sends its key again, before its payment is called stuck.
-	killPatience = 10 * time.Second
 	// killStale is after how long contenders that go by the clock take a payment for dead. Longer makes the second payment come
 	// later, not less often.
 	killStale = 2 * time.Second
@@ -63,7 +61,7 @@ func (b *Bench) kills(ctx context.Context) (report.Part, error) {
 		}
 	}
 	table := report.Table{
-		Title: fmt.Sprintf("%d SIGKILLs of the server, %d clients, each retrying its key for %v", b.Kills, killClients, killPatience),
+		Title: fmt.Sprintf("%d SIGKILLs of the server, %d clients, each retrying its key for %v", b.Kills, killClients, b.Patience),
 		Head:  []string{"contender", "keys", "paid twice", "lost", "stuck", "answered in two ways", "longest wait"},
 	}
 	table.Rows = b.rows(len(table.Head)-1, killable, func(kind contender.Kind) []string {
@@ -79,7 +77,7 @@ func (b *Bench) kills(ctx context.Context) (report.Part, error) {
 }
 
 // killable leaves out what is no protection and no baseline.
-func killable(kind contender.Kind) bool { return orBaseline(kind) }
+func killable(kind contender.Kind) bool { return kind.Replays || kind.Name == contender.Baseline }
 
 func (b *Bench) kill(ctx context.Context, kind contender.Kind) (killed, error) {
 	if err := b.Site.Forget(ctx); err != nil {
@@ -105,7 +103,7 @@ func (b *Bench) kill(ctx context.Context, kind contender.Kind) (killed, error) {
 		return server, server.Hear(&ready)
 	}
 	random := mathrand.New(mathrand.NewPCG(b.Seed, b.Seed))
-	crowd := newCrowd(ctx, "http://"+listener.Addr().String()+"/")
+	crowd := newCrowd(ctx, "http://"+listener.Addr().String()+"/", b.Patience)
 	crowd.begin(killClients)
 	for n := range b.Kills {
 		b.Progress("kills: %s, %d of %d", kind.Name, n+1, b.Kills)

@@ -37,7 +37,7 @@ type scenario struct {
 }
 
 var scenarios = []scenario{
-	{"fresh", 1, anyKind, func(_ contender.Kind, c contender.Contender, _ []string) func(context.Context) error { return fresh(c) }},
+	{"fresh", 1, speeding, func(_ contender.Kind, c contender.Contender, _ []string) func(context.Context) error { return fresh(c) }},
 	{"replay", 2, orBaseline, func(kind contender.Kind, c contender.Contender, keys []string) func(context.Context) error {
 		if !kind.Replays {
 			return fresh(c)
@@ -58,7 +58,11 @@ var scenarios = []scenario{
 	}},
 }
 
-func orBaseline(kind contender.Kind) bool { return kind.Replays || kind.Name == contender.Baseline }
+func speeding(kind contender.Kind) bool { return !kind.KillsOnly }
+
+func orBaseline(kind contender.Kind) bool {
+	return speeding(kind) && (kind.Replays || kind.Name == contender.Baseline)
+}
 
 func replays(c contender.Contender, keys []string) func(context.Context) error {
 	return func(ctx context.Context) error {
@@ -114,7 +118,7 @@ func lineOf(ctx context.Context, where site.Coordinates, rtt time.Duration) (str
 
 // distance measures all cells at one round-trip time.
 func (b *Bench) distance(ctx context.Context, where site.Coordinates, rtt time.Duration, asked []scenario, found speeds) error {
-	kinds := b.present(anyKind)
+	kinds := b.present(speeding)
 	for _, connections := range b.Connections {
 		if err := b.Site.Forget(ctx); err != nil {
 			return err

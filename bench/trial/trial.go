@@ -27,8 +27,10 @@ type Bench struct {
 	// Connections are those at which throughput is compared, and RTT the round-trip time that is added in its second half.
 	Connections []int
 	RTT         time.Duration
-	// Herds are the sizes of the herds.
-	Herds []int
+	// Patience is how long a client sends its key again while servers are killed, before its payment is called stuck.
+	Patience time.Duration
+	// Herds are run one after the other.
+	Herds []Herd
 	// Payments is how many are made to measure bytes of write-ahead log.
 	Payments int
 	// Crashes is how often recovery is measured.
