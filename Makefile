@@ -50,10 +50,13 @@ crashes: bin/withpostgres ## kill and stop servers at every statement of a card 
 	@cd integration/stack && ONLYONCE_CRASHES=all ../../bin/withpostgres -- ../../bin/crashes -test.timeout 30m -test.parallel 4 -test.run '$(CRASHES)' $(ARGS)
 
 .PHONY: bench
-bench: bin/withpostgres ## measure against a PostgreSQL that syncs to disk (ARGS='-h' tells what can be measured)
+bench: bin/withpostgres ## compare with plain pgx and with what else people use, and write docs/performance.md: 25 minutes (ARGS='-quick': two; '-h' tells more)
 	@go build -o bin/bench ./bench
-	@bin/withpostgres -durable -- bin/bench $(ARGS)
-	@go test -run - -bench . -benchtime 20000x ./nethttp
+	@bin/withpostgres -durable -- bin/bench -docs docs $(ARGS)
+
+.PHONY: bench-micro
+bench-micro: ## run the benchmarks of single packages: time and allocations, no database
+	@go test -run - -bench . -benchtime 20000x $(ARGS) ./nethttp
 
 .PHONY: fuzz
 fuzz: bin/withpostgres ## run every fuzz test for FUZZ_TIME (10s)

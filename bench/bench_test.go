@@ -37,7 +37,7 @@ func TestEverythingRunsAndNothingIsLeftBehind(t *testing.T) {
 		t.Fatalf("exit code %d\n%s\n%s", code, out.String(), progress.String())
 	}
 	t.Log(out.String())
-	for _, expected := range append(names(), "QUICK", "seed 7", "Fresh keys, loopback", "Replays (plain pays), 1ms round trip", "90 fresh keys",
+	for _, expected := range append(names(), "QUICK", "seed 7", "Fresh keys, loopback", "Replays (plain pays), 1 ms round trip", "90 fresh keys",
 		"SIGKILLs", "Herd of 100 over 2 processes", "Round trips", "write-ahead log", "recovery points") {
 		if !strings.Contains(out.String(), expected) {
 			t.Errorf("nothing is said of %q", expected)

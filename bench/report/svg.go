@@ -34,8 +34,9 @@ const (
 	top, titled        = 34, 30
 )
 
-// Colours that can be told apart on white and on black, by the colour-blind too; the first is ours.
-var colours = []string{"#2f81f7", "#8b949e", "#e3832b", "#2da44e", "#bf4b8a", "#9a6de0", "#c9a227", "#1b9aaa", "#d1495b"}
+// Colours that can be told apart on white and on black: grey for the baseline, blue for ours. Names are beside the bars, for those who
+// see no colours.
+var colours = []string{"#8b949e", "#2f81f7", "#6cb0ff", "#1b9aaa", "#e3832b", "#d1495b", "#c9a227", "#9a6de0", "#2da44e"}
 
 // SVG draws the chart: horizontal bars with their names and values written out, on no background, in a grey that reads on white and
 // on black.

@@ -95,7 +95,6 @@ func (b *Bench) herdTable(h Herd, takesPart func(contender.Kind) bool, found map
 		Title: "H" + h.String()[1:],
 		Head: []string{"contender", "begun", "paid", "equal answers", "unanswered", "connections held", "wall ms", "one alone ms",
 			"unrelated p99 ms", "beside the herd ms"},
-		Safety: true,
 	}
 	t.Rows = b.rows(len(t.Head)-1, takesPart, func(kind contender.Kind) []string {
 		s := found[kind.Name]

@@ -140,7 +140,7 @@ func distance(rtt time.Duration) string {
 	if rtt == 0 {
 		return "loopback"
 	}
-	return rtt.String() + " round trip"
+	return fmt.Sprintf("%g ms round trip", milliseconds(rtt))
 }
 
 // spread writes the median of values, and the least and the greatest.
