@@ -40,7 +40,7 @@ var dbosTransact = Kind{
 const dbosOwn = 4
 
 // dbosPolls is how often a second request asks for the end of the first, which is every second by default.
-const dbosPolls = 20 * time.Millisecond
+const dbosPolls = 100 * time.Millisecond
 
 // DBOSSchema is where DBOS keeps its tables for a benchmark in schema.
 func DBOSSchema(schema string) string { return schema + "_dbos" }

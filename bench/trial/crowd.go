@@ -21,8 +21,9 @@ type crowd struct {
 	http   *http.Client
 	over   chan struct{}
 	paying sync.WaitGroup
-	// patience is how long a key is sent again.
+	// patience is how long keys are still sent again once no more clients begin, until hopeless is closed.
 	patience time.Duration
+	hopeless chan struct{}
 
 	mu      sync.Mutex
 	clients map[string]client
@@ -37,7 +38,7 @@ type client struct {
 
 func newCrowd(ctx context.Context, url string, patience time.Duration) *crowd {
 	return &crowd{
-		ctx: ctx, url: url, patience: patience, over: make(chan struct{}), clients: map[string]client{},
+		ctx: ctx, url: url, patience: patience, over: make(chan struct{}), hopeless: make(chan struct{}), clients: map[string]client{},
 		http: &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4 * killClients}},
 	}
 }
@@ -69,15 +70,19 @@ func (c *crowd) begin(places int) {
 // end lets no more clients begin, and waits until all have their answers, or have lost their patience.
 func (c *crowd) end() {
 	close(c.over)
+	defer time.AfterFunc(c.patience, func() { close(c.hopeless) }).Stop()
 	c.paying.Wait()
 }
 
 // persist sends a key again until it is answered.
 func (c *crowd) persist(key string, began time.Time) {
 	pause := 20 * time.Millisecond
-	for time.Since(began) < c.patience {
+	for {
 		select {
 		case <-time.After(pause/2 + mathrand.N(pause)):
+		case <-c.hopeless:
+			c.note(key, client{broken: true})
+			return
 		case <-c.ctx.Done():
 			return
 		}
@@ -85,9 +90,8 @@ func (c *crowd) persist(key string, began time.Time) {
 			c.note(key, client{body: body, broken: true, waited: time.Since(began)})
 			return
 		}
-		pause = min(2*pause, time.Second)
+		pause = min(2*pause, 2*time.Second)
 	}
-	c.note(key, client{broken: true})
 }
 
 func (c *crowd) note(key string, seen client) {

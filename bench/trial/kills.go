@@ -61,7 +61,7 @@ func (b *Bench) kills(ctx context.Context) (report.Part, error) {
 		}
 	}
 	table := report.Table{
-		Title: fmt.Sprintf("%d SIGKILLs of the server, %d clients, each retrying its key for %v", b.Kills, killClients, b.Patience),
+		Title: fmt.Sprintf("%d SIGKILLs of the server, %d clients at a time, each retrying its key until %v after the last", b.Kills, killClients, b.Patience),
 		Head:  []string{"contender", "keys", "paid twice", "lost", "stuck", "answered in two ways", "longest wait"},
 	}
 	table.Rows = b.rows(len(table.Head)-1, killable, func(kind contender.Kind) []string {
@@ -113,7 +113,7 @@ func (b *Bench) kill(ctx context.Context, kind contender.Kind) (killed, error) {
 			return killed{}, err
 		}
 		select {
-		case <-time.After(time.Duration(100+random.IntN(300)) * time.Millisecond):
+		case <-time.After(time.Duration(200+random.IntN(400)) * time.Millisecond):
 		case <-ctx.Done():
 		}
 		server.Kill()

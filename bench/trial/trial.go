@@ -27,7 +27,7 @@ type Bench struct {
 	// Connections are those at which throughput is compared, and RTT the round-trip time that is added in its second half.
 	Connections []int
 	RTT         time.Duration
-	// Patience is how long a client sends its key again while servers are killed, before its payment is called stuck.
+	// Patience is how long clients go on sending their keys after the last kill, before their payments are called stuck.
 	Patience time.Duration
 	// Herds are run one after the other.
 	Herds []Herd
