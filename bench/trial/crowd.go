@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
+	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/onlyonce/onlyonce/bench/contender"
 	"github.com/onlyonce/onlyonce/bench/measure"
 	"github.com/onlyonce/onlyonce/bench/payment"
 )
@@ -32,14 +35,58 @@ type crowd struct {
 // client is what one key's client has seen.
 type client struct {
 	body   string // empty: it had no answer when its patience ended
-	broken bool   // an attempt had no good answer
-	waited time.Duration
+	failed failures
+	waited time.Duration // from its first attempt to its answer
 }
+
+// failures are the attempts of a key that had no good answer.
+type failures struct {
+	broken  int // the connection ended: the server was killed
+	busy    int // the key was said to be under way
+	refused int // another answer, mostly an error of the server
+	silent  int // no answer in crowdTimeout
+}
+
+func (f failures) any() bool { return f != failures{} }
+
+func (f *failures) count(err error) {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, contender.ErrBusy):
+		f.busy++
+	case errors.Is(err, errRefused):
+		f.refused++
+	case errors.As(err, &timeout) && timeout.Timeout():
+		f.silent++
+	default:
+		f.broken++
+	}
+}
+
+// says tells what a wait was for.
+func (f failures) says() string {
+	var parts []string
+	for _, cause := range []struct {
+		times int
+		name  string
+	}{{f.broken, "broken"}, {f.busy, "busy"}, {f.refused, "refused"}, {f.silent, "silent"}} {
+		if cause.times > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", cause.times, cause.name))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+const (
+	crowdTimeout = 3 * time.Second
+	// crowdPause is the longest pause between two attempts. A wait is measured no more exactly than that.
+	crowdPause = 500 * time.Millisecond
+)
 
 func newCrowd(ctx context.Context, url string, patience time.Duration) *crowd {
 	return &crowd{
 		ctx: ctx, url: url, patience: patience, over: make(chan struct{}), hopeless: make(chan struct{}), clients: map[string]client{},
-		http: &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4 * killClients}},
+		http: &http.Client{Timeout: crowdTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: 4 * killClients}},
 	}
 }
 
@@ -61,7 +108,9 @@ func (c *crowd) begin(places int) {
 					c.note(key, client{body: body, waited: time.Since(began)})
 					continue
 				}
-				c.paying.Go(func() { c.persist(key, began) })
+				var failed failures
+				failed.count(err)
+				c.paying.Go(func() { c.persist(key, began, failed) })
 			}
 		})
 	}
@@ -75,22 +124,41 @@ func (c *crowd) end() {
 }
 
 // persist sends a key again until it is answered.
-func (c *crowd) persist(key string, began time.Time) {
+func (c *crowd) persist(key string, began time.Time, failed failures) {
 	pause := 20 * time.Millisecond
 	for {
 		select {
 		case <-time.After(pause/2 + mathrand.N(pause)):
 		case <-c.hopeless:
-			c.note(key, client{broken: true})
+			c.note(key, client{failed: failed})
 			return
 		case <-c.ctx.Done():
 			return
 		}
-		if body, err := c.send(c.ctx, key); err == nil {
-			c.note(key, client{body: body, broken: true, waited: time.Since(began)})
+		body, err := c.send(c.ctx, key)
+		if err == nil {
+			c.note(key, client{body: body, failed: failed, waited: time.Since(began)})
 			return
 		}
-		pause = min(2*pause, 2*time.Second)
+		failed.count(err)
+		pause = min(2*pause, crowdPause)
+	}
+}
+
+// again asks for an answer that was given already, and gives up when its patience ends.
+func (c *crowd) again(key string) (string, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.patience)
+	defer cancel()
+	for {
+		body, err := c.send(ctx, key)
+		if err == nil {
+			return body, nil
+		}
+		select {
+		case <-time.After(crowdPause / 10):
+		case <-ctx.Done():
+			return "", err
+		}
 	}
 }
 
@@ -100,8 +168,8 @@ func (c *crowd) note(key string, seen client) {
 	c.clients[key] = seen
 }
 
-// errRefused is an answer that is not the payment's.
-var errRefused = errors.New("not answered")
+// errRefused is an answer that is neither the payment's nor a conflict.
+var errRefused = errors.New("refused")
 
 // send makes one attempt. net/http makes it two where the connection breaks, as it does for requests that have such a key.
 func (c *crowd) send(ctx context.Context, key string) (string, error) {
@@ -112,12 +180,17 @@ func (c *crowd) send(ctx context.Context, key string) (string, error) {
 	r.Header.Set("Idempotency-Key", key)
 	answer, err := c.http.Do(r)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", errRefused, err)
+		return "", err
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
-	if err != nil || answer.StatusCode != payment.Status {
-		return "", errors.Join(errRefused, err)
+	switch {
+	case err != nil:
+		return "", err
+	case answer.StatusCode == http.StatusConflict:
+		return "", contender.ErrBusy
+	case answer.StatusCode != payment.Status:
+		return "", errRefused
 	}
 	return string(body), nil
 }

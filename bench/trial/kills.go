@@ -6,10 +6,12 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/onlyonce/onlyonce/bench/child"
 	"github.com/onlyonce/onlyonce/bench/contender"
+	"github.com/onlyonce/onlyonce/bench/payment"
 	"github.com/onlyonce/onlyonce/bench/report"
 )
 
@@ -23,9 +25,19 @@ const (
 
 // killed is what became of the keys under one contender.
 type killed struct {
-	keys, twice, extra, lost, stuck, wrong int
-	compared                               bool
-	longest                                time.Duration
+	keys, twice, lost, stuck, wrong int
+	compared                        bool
+	longest                         time.Duration
+	cause                           failures // what the longest wait was for
+}
+
+// waits is the longest wait, and what for.
+func (k killed) waits() string {
+	says := fmt.Sprintf("%.1f s", k.longest.Seconds())
+	if k.cause.any() {
+		says += " (" + k.cause.says() + ")"
+	}
+	return says
 }
 
 // says is the column beside the figures of speed.
@@ -70,7 +82,7 @@ func (b *Bench) kills(ctx context.Context) (report.Part, error) {
 		if k.compared {
 			wrong = fmt.Sprint(k.wrong)
 		}
-		return []string{fmt.Sprint(k.keys), fmt.Sprint(k.twice), fmt.Sprint(k.lost), fmt.Sprint(k.stuck), wrong, fmt.Sprintf("%.1f s", k.longest.Seconds())}
+		return []string{fmt.Sprint(k.keys), fmt.Sprint(k.twice), fmt.Sprint(k.lost), fmt.Sprint(k.stuck), wrong, k.waits()}
 	})
 	part.Tables = []report.Table{table}
 	return part, nil
@@ -135,18 +147,18 @@ func (b *Bench) kill(ctx context.Context, kind contender.Kind) (killed, error) {
 // audit counts what became of the keys; then it asks again for those whose client had to.
 func (b *Bench) audit(ctx context.Context, kind contender.Kind, crowd *crowd) (killed, error) {
 	var k killed
-	rows, err := b.Site.Admin.Query(ctx, `SELECT key, count(*) FROM payments GROUP BY key`)
+	rows, err := b.Site.Admin.Query(ctx, `SELECT key, array_agg(id) FROM payments GROUP BY key`)
 	if err != nil {
 		return k, err
 	}
-	paid := map[string]int{}
+	paid := map[string][]int64{}
 	for rows.Next() {
 		var key string
-		var times int
-		if err := rows.Scan(&key, &times); err != nil {
+		var ids []int64
+		if err := rows.Scan(&key, &ids); err != nil {
 			return k, err
 		}
-		paid[key] = times
+		paid[key] = ids
 	}
 	if err := rows.Err(); err != nil {
 		return k, err
@@ -154,25 +166,27 @@ func (b *Bench) audit(ctx context.Context, kind contender.Kind, crowd *crowd) (k
 	again := 0
 	for key, client := range crowd.clients {
 		k.keys++
-		if paid[key] > 1 {
+		if len(paid[key]) > 1 {
 			k.twice++
-			k.extra += paid[key] - 1
 		}
 		if client.body == "" {
 			k.stuck++
 			continue
 		}
-		k.longest = max(k.longest, client.waited)
-		if paid[key] == 0 {
+		if client.waited > k.longest {
+			k.longest, k.cause = client.waited, client.failed
+		}
+		// Lost is an answer whose payment is not there, be it that another one of the key's is.
+		if !slices.ContainsFunc(paid[key], func(id int64) bool { return client.body == string(payment.Body(id)) }) {
 			k.lost++
 		}
-		if kind.Replays && client.broken && again < 300 {
+		if kind.Replays && client.failed.any() && again < 300 {
 			again++
-			body, err := crowd.send(ctx, key)
-			if err != nil && !errors.Is(err, errRefused) {
-				return k, err
+			body, err := crowd.again(key)
+			if ctx.Err() != nil {
+				return k, ctx.Err()
 			}
-			if body != client.body {
+			if err != nil || body != client.body {
 				k.wrong++
 			}
 		}
