@@ -30,6 +30,8 @@ type crowd struct {
 
 	mu      sync.Mutex
 	clients map[string]client
+	// answered is closed, and forgotten, at the next answer.
+	answered chan struct{}
 }
 
 // client is what one key's client has seen.
@@ -166,6 +168,20 @@ func (c *crowd) note(key string, seen client) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clients[key] = seen
+	if seen.body != "" && c.answered != nil {
+		close(c.answered)
+		c.answered = nil
+	}
+}
+
+// next returns a channel that is closed at the next answer.
+func (c *crowd) next() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.answered == nil {
+		c.answered = make(chan struct{})
+	}
+	return c.answered
 }
 
 // errRefused is an answer that is neither the payment's nor a conflict.

@@ -21,6 +21,8 @@ const (
 	// killStale is after how long contenders that go by the clock take a payment for dead. Longer makes the second payment come
 	// later, not less often.
 	killStale = 2 * time.Second
+	// killIdle is how long a server may take to its first answer, before the time to its death is drawn all the same.
+	killIdle = 2 * time.Second
 )
 
 // killed is what became of the keys under one contender.
@@ -123,6 +125,13 @@ func (b *Bench) kill(ctx context.Context, kind contender.Kind) (killed, error) {
 		if err != nil {
 			crowd.end()
 			return killed{}, err
+		}
+		// A server that has answered nothing yet is not killed: on a loaded machine that would befall one after the other, and the wait
+		// would be the machine's.
+		select {
+		case <-crowd.next():
+		case <-time.After(killIdle):
+		case <-ctx.Done():
 		}
 		select {
 		case <-time.After(time.Duration(200+random.IntN(400)) * time.Millisecond):
