@@ -60,22 +60,22 @@ crashes: bin/withpostgres ## kill and stop servers at every statement of a card 
 	@cd integration/stack && ONLYONCE_CRASHES=all ONLYONCE_LOCK='$(LOCK)' ../../bin/withpostgres -- ../../bin/crashes -test.timeout 30m -test.parallel 4 -test.run '$(CRASHES)' $(ARGS)
 
 .PHONY: bench
-bench: bin/withpostgres ## measure against a PostgreSQL that syncs to disk (ARGS='-h' tells what can be measured)
+bench: bin/withpostgres ## compare with plain pgx and with what else people use, and write docs/performance.md: 40 minutes (ARGS='-quick': two; '-h' tells more)
 	@go build -o bin/bench ./bench
-	@bin/withpostgres -durable -- bin/bench $(ARGS)
-	@go test -run - -bench . -benchtime 20000x ./nethttp
+	@bin/withpostgres -durable -- bin/bench -docs docs $(ARGS)
+	@$(if $(strip $(ARGS)),true,$(MAKE) --no-print-directory bench-growth ARGS='-docs docs/performance.md')
 
 .PHONY: bench-growth
 bench-growth: bin/withpostgres ## measure what a table of SIZES stored keys costs (10k,1M,10M; ten minutes), a week of keys, the reaper beside payments (ARGS='-h')
 	@go build -o bin/growth ./bench/growth/cmd/growth
 	@bin/withpostgres -durable -- bin/growth -sizes '$(SIZES)' $(ARGS)
 
-# What has benchmarks or budgets of its parts. None of them needs a database.
+# What has benchmarks or budgets of its parts. None of them needs a database, but for pgstore's BenchmarkLocks.
 MICRO := ./idempotency ./internal/httpidem ./nethttp ./pgstore ./replaycache ./bench/replays
 
 .PHONY: bench-micro
 bench-micro: ## measure the parts (parser, fingerprint, recorder, middleware …) COUNT (10) times, for benchstat
-	@go test -run - -bench . -benchmem -count $(COUNT) -timeout 1h $(ARGS) $(MICRO)
+	@go test -run - -bench . -benchmem -skip BenchmarkLocks -count $(COUNT) -timeout 1h $(ARGS) $(MICRO)
 
 .PHONY: allocations
 allocations: ## hold the parts to their allocation budgets, which the race detector would change

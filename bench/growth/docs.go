@@ -6,19 +6,22 @@ import (
 	"strings"
 )
 
-// marker stands before and after what a run writes into a document.
-const marker = "<!-- bench:growth -->"
+// What a run writes into a document stands between these lines.
+const (
+	begin = "<!-- bench:growth -->\n"
+	end   = "<!-- /bench:growth -->\n"
+)
 
-// WriteInto replaces what stands in a document between two lines that are marker.
+// WriteInto replaces what stands in a document between two marks.
 func (r Report) WriteInto(file string) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	parts := strings.Split(string(content), marker+"\n")
-	if len(parts) != 3 {
-		return fmt.Errorf("%s has %d lines %s: there have to be two, and the tables go between them", file, len(parts)-1, marker)
+	before, rest, begun := strings.Cut(string(content), begin)
+	_, after, ended := strings.Cut(rest, end)
+	if !begun || !ended {
+		return fmt.Errorf("%s lacks the lines %s and %s: the tables go between them", file, strings.TrimSpace(begin), strings.TrimSpace(end))
 	}
-	parts[1] = r.Markdown()
-	return os.WriteFile(file, []byte(strings.Join(parts, marker+"\n")), 0o644)
+	return os.WriteFile(file, []byte(before+begin+r.Markdown()+end+after), 0o644)
 }

@@ -160,13 +160,13 @@ func TestARunMeasuresAllOfIt(t *testing.T) {
 	}
 
 	file := filepath.Join(t.TempDir(), "growth.md")
-	must(t, os.WriteFile(file, []byte("before\n"+marker+"\nold\n"+marker+"\nafter\n"), 0o600))
+	must(t, os.WriteFile(file, []byte("before\n"+begin+"old\n"+end+"after\n"), 0o600))
 	for range 2 {
 		must(t, r.WriteInto(file))
 	}
 	written, err := os.ReadFile(file)
 	must(t, err)
-	if text := string(written); !strings.HasPrefix(text, "before\n"+marker+"\nPostgreSQL") || !strings.HasSuffix(text, marker+"\nafter\n") ||
+	if text := string(written); !strings.HasPrefix(text, "before\n"+begin+"PostgreSQL") || !strings.HasSuffix(text, end+"after\n") ||
 		strings.Contains(text, "\nold\n") || strings.Count(text, "\n| 1 k |") != 2 || strings.Count(text, r.Left[0][8:]) != 1 {
 		t.Errorf("%s", text)
 	}
