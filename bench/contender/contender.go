@@ -69,7 +69,7 @@ type Kind struct {
 const Baseline = "plain"
 
 // Kinds are all contenders, the baseline first. A further one is a line here.
-var Kinds = []Kind{plain, onlyonce, onlyonceHTTP, byHand, setNX, fiberRedis, pending, pendingTakeOver, dbosTransact}
+var Kinds = []Kind{plain, onlyonce, onlyonceHTTP, onlyonceCache, byHand, setNX, fiberRedis, pending, pendingTakeOver, dbosTransact}
 
 // Find returns the contender of that name.
 func Find(name string) (Kind, bool) {

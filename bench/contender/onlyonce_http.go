@@ -11,6 +11,7 @@ import (
 	"github.com/onlyonce/onlyonce/idempotency"
 	"github.com/onlyonce/onlyonce/nethttp"
 	"github.com/onlyonce/onlyonce/pgstore"
+	"github.com/onlyonce/onlyonce/replaycache"
 )
 
 var onlyonceHTTP = Kind{
@@ -18,6 +19,20 @@ var onlyonceHTTP = Kind{
 	Says:    "this library, by the net/http middleware, called in memory",
 	Replays: true,
 	Open:    func(_ context.Context, place Place) (Contender, error) { return openHTTP(place, idempotency.Config{}) },
+}
+
+var onlyonceCache = Kind{
+	Name:      "onlyonce-cache",
+	Says:      "the same with a replay cache in the process",
+	Replays:   true,
+	KillsOnly: true, // and replays over HTTP: a fresh key has nothing of it
+	Open: func(_ context.Context, place Place) (Contender, error) {
+		cache, err := replaycache.New(replaycache.Config{})
+		if err != nil {
+			return nil, err
+		}
+		return openHTTP(place, idempotency.Config{Cache: cache})
+	},
 }
 
 // nothing is a handler that answers at once: what HTTP itself costs.
@@ -36,7 +51,7 @@ type Handler interface {
 	HTTP() http.Handler
 }
 
-// openHTTP mounts the middleware. A further row is a Kind with another config: with a cache in the process, say.
+// openHTTP mounts the middleware.
 func openHTTP(place Place, config idempotency.Config) (Contender, error) {
 	config.Wait = place.Wait
 	engine, err := Engine(place, config)

@@ -20,8 +20,7 @@ import (
 // servedAt is how many clients ask at a time.
 const servedAt = 8
 
-// cachedAtLeast is what a replay from the cache of the process should be of a handler that does nothing, where there is a contender
-// of the name cached. It is a Kind that opens openHTTP with a config that has a cache.
+// cachedAtLeast is what a replay from the cache of the process should be of a handler that does nothing.
 const (
 	cached        = "onlyonce-cache"
 	cachedAtLeast = 0.90
