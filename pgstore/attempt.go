@@ -121,7 +121,7 @@ func (a *attempt) Complete(ctx context.Context, record *idempotency.Record, rete
 			r.Response.Status, notNil(r.Response.Header), notNil(r.Response.Body), retention.Microseconds(), a.row.owner, a.began, a.table, record.Fingerprint[:])
 	case a.claim != nil:
 		a.queueCompleteClaim(last, retention)
-	case wireOf(a.conn).takes(record):
+	case !a.guard.bypassed() && wireOf(a.conn).takes(record):
 		last = wireOf(a.conn).completion(a, record, retention)
 	default:
 		a.queueDeleteExpired(last.batch)

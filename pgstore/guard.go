@@ -14,6 +14,7 @@ type guard struct {
 	ended        atomic.Bool // the handler ended the transaction by SQL of its own
 	stray        atomic.Bool // a goroutine was in the middle of a statement when the handler returned
 	largeObjects atomic.Bool // handed out, and they know the connection
+	connection   atomic.Bool // handed out itself
 	used         atomic.Bool // the handler has asked for something
 	inside       atomic.Int32
 	why          error // what the handler is told once it is over, if not ErrNoTx; set before that
@@ -41,6 +42,10 @@ func (g *guard) enter() bool {
 }
 
 func (g *guard) leave() { g.inside.Add(-1) }
+
+// bypassed reports whether the handler may have used the connection past the guard, or may do so yet: what it has left prepared
+// there pgx alone knows, and pgx alone keeps its goroutines out while it sends.
+func (g *guard) bypassed() bool { return g.connection.Load() || g.largeObjects.Load() }
 
 // close lets nobody in any more, and reports whether it was open. Who is inside still is thrown out by closing the socket, which
 // ends the transaction as well, and waited for, since a connection takes one caller at a time. The second result says

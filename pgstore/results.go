@@ -31,6 +31,8 @@ type notedRows struct {
 	tx *guardedTx
 }
 
+func (r *notedRows) Conn() *pgx.Conn { return r.tx.Conn() }
+
 func (r *notedRows) Next() bool {
 	if !r.tx.enter() {
 		return false

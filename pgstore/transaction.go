@@ -2,7 +2,9 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -12,6 +14,7 @@ import (
 // attempt: its own Commit and Rollback are never called (see guardedTx).
 type transaction struct {
 	conn       *pgx.Conn
+	bound      time.Duration // of a round trip that has no context
 	savepoints int
 }
 
@@ -51,13 +54,20 @@ func (t *transaction) CopyFrom(ctx context.Context, table pgx.Identifier, column
 }
 
 func (t *transaction) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
+	if pgx.FailedBatchResults(batch, errBeginTx).Tx() != nil {
+		return pgx.FailedBatchResults(batch, errBeginTx)
+	}
 	return t.conn.SendBatch(ctx, batch)
 }
+
+var errBeginTx = errors.New("pgstore: Batch.BeginTx cannot be used within a transaction")
 
 // LargeObjects needs a transaction of pgx's own, which a statement that does nothing makes one of this transaction: it takes a
 // round trip.
 func (t *transaction) LargeObjects() pgx.LargeObjects {
-	tx, err := t.conn.BeginTx(context.Background(), pgx.TxOptions{BeginQuery: "SELECT"})
+	ctx, cancel := context.WithTimeout(context.Background(), t.bound)
+	defer cancel()
+	tx, err := t.conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: "SELECT"})
 	if err != nil {
 		tx = closedTx
 	}
@@ -123,6 +133,13 @@ func (s *savepoint) CopyFrom(ctx context.Context, table pgx.Identifier, columns 
 		return 0, pgx.ErrTxClosed
 	}
 	return s.transaction.CopyFrom(ctx, table, columns, rows)
+}
+
+func (s *savepoint) LargeObjects() pgx.LargeObjects {
+	if s.over {
+		return closedTx.LargeObjects()
+	}
+	return s.transaction.LargeObjects()
 }
 
 func (s *savepoint) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {

@@ -176,10 +176,10 @@ func (t *guardedTx) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchRe
 }
 
 func (t *guardedTx) LargeObjects() pgx.LargeObjects {
-	if t.over.Load() {
+	if !t.enter() {
 		return closedTx.LargeObjects()
 	}
-	t.used.Store(true)
+	defer t.leave()
 	t.largeObjects.Store(true)
 	return t.Tx.LargeObjects()
 }
@@ -191,6 +191,7 @@ func (t *guardedTx) Conn() *pgx.Conn {
 		return nil
 	}
 	t.used.Store(true)
+	t.connection.Store(true)
 	return t.Tx.Conn()
 }
 

@@ -19,7 +19,7 @@ func (w *wire) claim(ctx context.Context, a *attempt, level pgx.TxIsoLevel) (ask
 		statement{sql: sql.lock, args: w.args(w.int8(a.lock))},
 		statement{sql: sql.read, args: w.args(w.text(a.key.Scope), w.text(a.key.Value))},
 	), &said)
-	a.hold(&transaction{conn: a.conn.Conn()})
+	a.hold(&transaction{conn: a.conn.Conn(), bound: a.store.config.Timeout})
 	return said.asked, err
 }
 
@@ -46,7 +46,7 @@ func (c *claimAnswers) row(at int, values [][]byte) error {
 	}
 	from := columns{values: values}
 	c.locked, c.attempt.began, c.attempt.table, c.standby = from.bool(), from.time(), from.uint32(), from.bool()
-	return from.err
+	return from.end()
 }
 
 // read is [Store.Lookup]'s statement on a wire.
@@ -66,7 +66,7 @@ func (r *row) read(values [][]byte) error {
 	r.state, r.fingerprint, r.status, r.headers, r.body = string(from.next(0)), from.bytes(), from.int2(), from.bytes(), from.bytes()
 	expires, now := from.moment(), from.moment()
 	r.judge(expires, now, string(from.next(0)), string(from.next(0)))
-	return from.err
+	return from.end()
 }
 
 // wiredEnding is the last batch of an attempt on a wire.

@@ -76,6 +76,14 @@ func (c *columns) next(size int) []byte {
 	return value
 }
 
+// end returns what went wrong, if only that there are more columns than were read.
+func (c *columns) end() error {
+	if c.err == nil && len(c.values) > 0 {
+		return errors.New("pgstore: the server sent a row with too many columns")
+	}
+	return c.err
+}
+
 func (c *columns) bool() bool {
 	value := c.next(1)
 	return value != nil && value[0] != 0
