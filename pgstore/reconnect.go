@@ -49,7 +49,8 @@ func worthAnotherTry(err error) bool {
 	switch server.Code {
 	case "57P01", "57P02", "57P03", // the server is shutting down, crashed, or starts
 		"25P03", "25P04", // it ended an idle session
-		"0A000": // cached plan must not change result type
+		"0A000", // cached plan must not change result type
+		"26000": // what was prepared is gone: DISCARD ALL, or DEALLOCATE ALL
 		return true
 	}
 	return false

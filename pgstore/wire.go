@@ -2,8 +2,10 @@ package pgstore
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
-	"strconv"
+	"net"
 	"strings"
 	"time"
 
@@ -19,9 +21,8 @@ import (
 // for a protected payment (docs/performance-notes.md). All else goes by pgx.
 type wire struct {
 	conn     *pgconn.PgConn
-	prepared map[string]string // names of prepared statements by their SQL
-	outdated []string          // names that the server shall forget
-	named    int
+	prepared map[string]string   // names of prepared statements by their SQL
+	outdated map[string]struct{} // names that the server shall forget
 
 	// Room for the statements that are sent next, and for their arguments.
 	batch     []statement
@@ -44,7 +45,10 @@ func wireOf(conn *pgxpool.Conn) *wire {
 			traced = false
 		}
 		if config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement && config.StatementCacheCapacity > 0 && !traced {
-			w = &wire{conn: pg, prepared: map[string]string{}, batch: make([]statement, 0, 4)}
+			w = &wire{
+				conn: pg, prepared: map[string]string{}, outdated: map[string]struct{}{},
+				batch: make([]statement, 0, 4), values: make([]byte, 0, 256), // not nil, which is NULL
+			}
 		}
 		kept = w
 		pg.CustomData()[wireKey] = w
@@ -82,6 +86,7 @@ func (w *wire) roundTrip(ctx context.Context, statements []statement, to answers
 		at, err = w.exchange(statements, to)
 	}
 	late := stop != nil && !stop()
+	clear(w.arguments) // a body is not to be kept by a connection that rests
 	w.arguments, w.values = w.arguments[:0], w.values[:0]
 	var server *pgconn.PgError
 	switch {
@@ -92,7 +97,9 @@ func (w *wire) roundTrip(ctx context.Context, statements []statement, to answers
 		w.close()
 		return at, err
 	}
-	_ = socket.SetDeadline(time.Time{})
+	if !w.conn.IsClosed() { // otherwise pgconn is about to close the socket, by a deadline of its own
+		_ = socket.SetDeadline(time.Time{})
+	}
 	return at, err
 }
 
@@ -154,14 +161,13 @@ func (w *wire) prepare(ctx context.Context, statements []statement) error {
 		return nil
 	}
 	pipeline := w.conn.StartPipeline(context.Background()) // the socket's deadline bounds it
-	for _, name := range w.outdated {
+	for name := range w.outdated {
 		pipeline.SendDeallocate(name)
 	}
 	names := map[string]string{}
 	for _, s := range statements {
 		if w.prepared[s.sql] == "" && names[s.sql] == "" {
-			w.named++
-			names[s.sql] = "onlyonce_" + strconv.Itoa(w.named)
+			names[s.sql] = nameOf(s.sql)
 			pipeline.SendPrepare(names[s.sql], s.sql, nil)
 		}
 	}
@@ -180,21 +186,28 @@ func (w *wire) prepare(ctx context.Context, statements []statement) error {
 	}
 	if err != nil {
 		for _, name := range names {
-			w.outdated = append(w.outdated, name)
+			w.outdated[name] = struct{}{}
 		}
 		return err
 	}
-	w.outdated = nil
+	clear(w.outdated)
 	for sql, name := range names {
 		w.prepared[sql] = name
 	}
 	return nil
 }
 
+// nameOf returns the name of a prepared statement. It is the same on every connection: behind a pooler that does not keep track of
+// what is prepared where, a name stands for this statement or for none, never for another one.
+func nameOf(sql string) string {
+	sum := sha256.Sum256([]byte(sql))
+	return "onlyonce_" + hex.EncodeToString(sum[:16])
+}
+
 // forget has everything prepared anew.
 func (w *wire) forget() {
 	for sql, name := range w.prepared {
-		w.outdated = append(w.outdated, name)
+		w.outdated[name] = struct{}{}
 		delete(w.prepared, sql)
 	}
 }
@@ -208,6 +221,9 @@ func outdates(sqlstate string) bool {
 // close closes the connection, whose state nobody knows, and has the server give up what it still does on it, as pgx does.
 func (w *wire) close() {
 	conn := w.conn
+	if encrypted, ok := conn.Conn().(interface{ NetConn() net.Conn }); ok {
+		_ = encrypted.NetConn().Close() // TLS would wait up to 5 seconds to say goodbye
+	}
 	_ = conn.Close(canceled)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
