@@ -53,6 +53,7 @@ var All = []Mutant{
 		}
 	}
 `},
+			{File: wire, Old: "	from := columns{values: values}\n	c.locked,", New: "	from := columns{values: values[:4]}\n	c.locked,"},
 			{File: sql, Old: "statement_timestamp(), statement_timestamp() + $8::interval)`",
 				New: "statement_timestamp(), statement_timestamp() + $8::interval) ON CONFLICT (scope, key) DO NOTHING`"},
 		},
