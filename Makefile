@@ -48,7 +48,10 @@ torture: bin/torture ## break servers, connections, the database and clocks unde
 
 .PHONY: test-locks
 test-locks: bin/withpostgres bin/testsummary ## run the store's tests and the HTTP contract with every lock that is not the default
-	@for lock in shard insert; do echo "lock: $$lock"; ONLYONCE_LOCK=$$lock bin/withpostgres -- bin/testsummary -race -timeout $(TEST_TIMEOUT) $(ARGS) ./pgstore ./nethttp ./echo; done
+	@failed=; for lock in shard insert; do \
+		echo "lock: $$lock"; \
+		ONLYONCE_LOCK=$$lock bin/withpostgres -- bin/testsummary -race -timeout $(TEST_TIMEOUT) $(ARGS) ./pgstore ./nethttp ./echo || failed="$$failed $$lock"; \
+	done; if [ -n "$$failed" ]; then echo "failed with:$$failed"; exit 1; fi
 
 .PHONY: mutants
 mutants: bin/mutants ## plant bugs into the servers, one at a time, and see each convicted by the torture's checker: ten minutes
