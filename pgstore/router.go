@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/onlyonce/onlyonce/idempotency"
 )
@@ -33,6 +34,7 @@ type Router struct {
 
 	mu      sync.Mutex
 	turn    int              // which cluster is reaped first
+	asked   atomic.Uint64    // and whose pending keys come first
 	unheard map[string]error // by cluster: what reaping it has failed with, and nobody has been told yet
 }
 
@@ -192,7 +194,8 @@ func (r *Router) Reap(ctx context.Context, limit int) (idempotency.Reaped, error
 	return reaped, unavailable(errors.Join(errs...))
 }
 
-// Pending lists the pending keys of all clusters, by turns the oldest of each, and counts their stuck ones. With an error it lists those of the
+// Pending lists the pending keys of all clusters, by turns the oldest of each, and counts their stuck ones. Where not all have room, the next
+// call begins with the cluster whose turn it would have been. With an error it lists those of the
 // clusters that could be asked.
 func (r *Router) Pending(ctx context.Context, due idempotency.Due) (idempotency.PendingKeys, error) {
 	found := make([]idempotency.PendingKeys, len(r.names))
@@ -204,12 +207,15 @@ func (r *Router) Pending(ctx context.Context, due idempotency.Due) (idempotency.
 	for _, of := range found {
 		all.Stuck += of.Stuck
 	}
+	first := int(r.asked.Load())
 	for turn := 0; len(all.Keys) < due.Limit; turn++ {
 		more := false
-		for _, of := range found {
-			if turn < len(of.Keys) && len(all.Keys) < due.Limit {
+		for i := range found {
+			at := (first + i) % len(found)
+			if of := found[at]; turn < len(of.Keys) && len(all.Keys) < due.Limit {
 				all.Keys = append(all.Keys, of.Keys[turn])
 				more = true
+				r.asked.Store(uint64((at + 1) % len(found)))
 			}
 		}
 		if !more {

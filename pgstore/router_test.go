@@ -296,3 +296,36 @@ func TestPendingKeysOfEveryClusterHaveTheirTurn(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, left)
 }
+
+func TestHeldCountsWhatHasNoEnd(t *testing.T) {
+	t.Parallel()
+	p := newPods(t)
+	router, pools := p.router(t, "", "")
+	_, err := pools["west"].Exec(t.Context(), `INSERT INTO idempotency_keys (scope, key, state, fingerprint, status, headers, body, created_at, completed_at)
+		VALUES ('west-alice', '1', 'completed', decode(repeat('01', 33), 'hex'), 201, '', '', now(), now())`)
+	require.NoError(t, err)
+	record, err := router.Lookup(t.Context(), idempotency.Key{Scope: "west-alice", Value: "1"})
+	require.NoError(t, err)
+	require.NotNil(t, record, "it is replayed")
+	held, err := router.Held(t.Context(), "west-alice")
+	require.NoError(t, err)
+	require.Equal(t, []string{"west"}, held)
+}
+
+func TestNoClusterIsPassedOverByABatchThatIsSmall(t *testing.T) {
+	t.Parallel()
+	p := newPods(t)
+	router, pools := p.router(t, "", "")
+	for name, pool := range pools {
+		_, err := pool.Exec(t.Context(), `INSERT INTO idempotency_keys (scope, key, state, fingerprint, owner, created_at, leased_until)
+			SELECT $1, n::text, 'pending', decode(repeat('01', 33), 'hex'), decode(repeat('01', 16), 'hex'), now(), now() FROM generate_series(1, 9) n`, name+"-alice")
+		require.NoError(t, err)
+	}
+	var scopes []string
+	for range 4 {
+		found, err := router.Pending(t.Context(), idempotency.Due{Limit: 1, MaxCompletions: 10})
+		require.NoError(t, err)
+		scopes = append(scopes, found.Keys[0].Key.Scope)
+	}
+	require.Equal(t, []string{"east-alice", "west-alice", "east-alice", "west-alice"}, scopes)
+}

@@ -88,8 +88,9 @@ ON CONFLICT (scope, key) DO NOTHING`
 	countOthersPendingSQL = `SELECT count(*) FROM (SELECT FROM {table} WHERE state = 'pending' AND scope = $1 AND key <> $3 LIMIT $2) counted`
 )
 
-// heldSQL reports whether a scope has keys that count.
-const heldSQL = `SELECT EXISTS (SELECT FROM {table} WHERE scope = $1 AND (state = 'pending' OR expires_at > statement_timestamp()))`
+// heldSQL reports whether a scope has keys that count: all but those that are over. One without an end, or in a state that is not
+// known, counts.
+const heldSQL = `SELECT EXISTS (SELECT FROM {table} WHERE scope = $1 AND (state = 'completed' AND expires_at <= statement_timestamp()) IS NOT TRUE)`
 
 // strategyStatements are those that differ with the lock.
 type strategyStatements struct {
