@@ -80,9 +80,12 @@ ON CONFLICT (scope, key) DO NOTHING`
 	endedState      = "2201F" // of a negative number's root
 
 	// writtenElsewhereSQL is writtenSQL where the claim itself has written, or where what is written is written on another
-	// node: a statement that writes, or locks rows, holds a lock on its table here.
-	writtenElsewhereSQL = `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode <> 'AccessShareLock'
-	AND relation <> $1::oid AND relation NOT IN (SELECT indexrelid FROM pg_index WHERE indrelid = $1::oid))`
+	// node: a statement that writes, or locks rows, holds a lock on its table here. The claim's are on the keys' table, its
+	// partitions, what holds their long values, and the indexes of all those.
+	writtenElsewhereSQL = `WITH RECURSIVE parts AS (SELECT $1::oid AS relid UNION SELECT inhrelid FROM pg_inherits JOIN parts ON inhparent = relid),
+	keys AS (SELECT relid FROM parts UNION SELECT reltoastrelid FROM pg_class WHERE oid IN (SELECT relid FROM parts))
+SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode <> 'AccessShareLock'
+	AND relation NOT IN (SELECT relid FROM keys UNION SELECT indexrelid FROM pg_index WHERE indrelid IN (SELECT relid FROM keys)))`
 
 	// countOthersPendingSQL is countPendingSQL without the claim's own row.
 	countOthersPendingSQL = `SELECT count(*) FROM (SELECT FROM {table} WHERE state = 'pending' AND scope = $1 AND key <> $3 LIMIT $2) counted`
