@@ -61,6 +61,17 @@ func (s *Store) claimedPending(ctx context.Context, a *attempt, found *row, lock
 	if inserts && len(found.fingerprint) == 0 {
 		return s.adopt(ctx, a)
 	}
+	if inserts {
+		live := false
+		err := a.conn.QueryRow(ctx, s.sql.leased, a.key.Scope, a.key.Value).Scan(&live)
+		if live || errors.Is(err, pgx.ErrNoRows) {
+			err = idempotency.ErrInProgress
+		}
+		if err != nil {
+			a.abandon()
+			return nil, nil, err
+		}
+	}
 	a, record, err := s.claimPending(ctx, a, locked || inserts) // with InsertClaim the read takes the row's lock
 	if blocked(err) || isConflict(err) {
 		err = idempotency.ErrInProgress

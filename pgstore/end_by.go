@@ -139,10 +139,27 @@ func (a *attempt) exec(ctx context.Context, conn *pgxpool.Conn, sql string, args
 		return tag, unsure{err}
 	}
 	_, _ = conn.Exec(ctx, rollbackSQL)
-	if sqlstate, _ := code(err); blocked(err) || sqlstate == "22012" {
+	switch sqlstate, _ := code(err); {
+	case sqlstate == "22012":
 		return tag, errTakenOver
+	case blocked(err) && s.config.Lock == InsertClaim:
+		return tag, a.blockedBy(ctx, conn, err)
 	}
 	return tag, err
+}
+
+// blockedBy says what it means that somebody has the pending row's lock: as long as a lease is alive nobody can have taken the key over.
+// Then it is a transaction of this attempt's own whose reply was lost, or an operator's, and the statement can be sent again.
+func (a *attempt) blockedBy(ctx context.Context, conn *pgxpool.Conn, err error) error {
+	var live bool
+	switch failed := conn.QueryRow(ctx, a.store.sql.leased, a.key.Scope, a.key.Value).Scan(&live); {
+	case live:
+		return unsure{err}
+	case failed == nil, errors.Is(failed, pgx.ErrNoRows):
+		return errTakenOver
+	default:
+		return failed
+	}
 }
 
 // unsure is an error whose kind says nothing.

@@ -70,6 +70,9 @@ ON CONFLICT (scope, key) DO NOTHING`
 	// unclaimSQL deletes such a row, once that has been found out.
 	unclaimSQL = `DELETE FROM {table} WHERE scope = $1 AND key = $2 AND state = 'pending' AND octet_length(fingerprint) = 0 AND owner = $3`
 
+	// leasedSQL is asked before a pending row is locked, so that a request which only finds the lease alive is in nobody's way.
+	leasedSQL = `SELECT coalesce(leased_until > statement_timestamp(), false) FROM {table} WHERE scope = $1 AND key = $2 AND state = 'pending'`
+
 	// rowLockSQL is what an advisory lock is otherwise for a row that is pending.
 	rowLockSQL = `SELECT 1 FROM {table} WHERE scope = $1 AND key = $2 FOR UPDATE SKIP LOCKED`
 
@@ -97,10 +100,10 @@ const heldSQL = `SELECT EXISTS (SELECT FROM {table} WHERE scope = $1 AND (state 
 
 // strategyStatements are those that differ with the lock.
 type strategyStatements struct {
-	written, reapDistributed, undistributed, held     string
-	identity, shardLock, shardYield                   string
-	unbound, insertClaim, leftClaim, unclaim, rowLock string
-	completeClaim, saveClaim                          string
+	written, reapDistributed, undistributed, held             string
+	identity, shardLock, shardYield                           string
+	unbound, insertClaim, leftClaim, unclaim, rowLock, leased string
+	completeClaim, saveClaim                                  string
 }
 
 // under adapts the statements to a lock. With LocalLock they stay what they are.
@@ -120,7 +123,7 @@ func (s statements) under(lock Lock, in *strings.Replacer) statements {
 		return s
 	}
 	s.unbound, s.insertClaim, s.rowLock = in.Replace(unboundSQL), in.Replace(insertClaimSQL), in.Replace(rowLockSQL)
-	s.leftClaim, s.unclaim = in.Replace(leftClaimSQL), in.Replace(unclaimSQL)
+	s.leftClaim, s.unclaim, s.leased = in.Replace(leftClaimSQL), in.Replace(unclaimSQL), in.Replace(leasedSQL)
 	s.chain = in.Replace(chainSQL + " FOR UPDATE NOWAIT")
 	s.countPending = in.Replace(countOthersPendingSQL)
 	claim := func(sql, began string) string {
