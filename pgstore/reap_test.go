@@ -55,7 +55,7 @@ func (s *sentTo) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData
 func TestABatchDoesNotVisitWhatWasReapedBefore(t *testing.T) {
 	t.Parallel()
 	sent := &sentTo{}
-	w := newWorld(t, func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.ConnConfig.Tracer = sent })
+	w := newWorld(t, locally, func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.ConnConfig.Tracer = sent })
 	sent.sql = w.store.ReapSQL()
 	const batch, batches = 200, 20
 	w.over("old ", batch*(batches+1), batch*(batches+1)+10)
@@ -93,7 +93,7 @@ func TestABatchDoesNotVisitWhatWasReapedBefore(t *testing.T) {
 
 func TestARecordThatExpiredBeforeThoseAlreadyReapedIsReapedToo(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, locally)
 	w.over("first ", 10, 60)
 	require.Equal(t, 10, w.reap(10))
 	require.Zero(t, w.reap(10))
@@ -130,7 +130,7 @@ func TestAPassFromTheBeginningIsPutOffNoLongerThanTenMinutes(t *testing.T) {
 
 func TestWhatALockKeptFromBeingReapedIsReapedAfterwards(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, locally)
 	w.over("over ", 10, 60)
 	tx, err := w.pool.Begin(t.Context())
 	require.NoError(t, err)
