@@ -49,7 +49,7 @@ func (s *Store) reapFrom(ctx context.Context, from pgtype.Timestamptz, limit int
 	var last pgtype.Timestamptz
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var mine bool
-		if err := tx.QueryRow(ctx, s.sql.reapLock, reaperLock(s.sql.namespace)).Scan(&mine, nil); err != nil {
+		if err := tx.QueryRow(ctx, s.sql.reapLock, reaperLock(s.sql.namespace), s.config.Reaper == nil).Scan(&mine, nil, nil); err != nil {
 			return err
 		}
 		if !mine {

@@ -2,7 +2,9 @@ package pgstore_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -89,6 +91,42 @@ func TestABatchDoesNotVisitWhatWasReapedBefore(t *testing.T) {
 	require.Less(t, last, 10*batch)
 	require.Equal(t, batch, w.reap(batch))
 	require.Zero(t, w.records())
+}
+
+// explains keeps the plan of one statement each time that it is sent, as it is where it is sent.
+type explains struct {
+	sql   string
+	plans []string
+}
+
+func (e *explains) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if data.SQL == e.sql {
+		rows, _ := conn.Query(ctx, `EXPLAIN (COSTS OFF) `+e.sql, data.Args...)
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		e.plans = append(e.plans, strings.Join(lines, "\n")+fmt.Sprint(err))
+	}
+	return ctx
+}
+
+func (e *explains) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// After an upgrade or a restore there are no statistics, and rows that merely come to be over do not have the table analyzed.
+func TestWithoutStatisticsABatchDoesNotSortAllThatIsOver(t *testing.T) {
+	t.Parallel()
+	seen := &explains{}
+	w := newWorld(t, func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.ConnConfig.Tracer = seen })
+	seen.sql = w.store.ReapSQL()
+	_, err := w.pool.Exec(t.Context(), `ALTER TABLE idempotency_keys SET (autovacuum_enabled = off)`)
+	require.NoError(t, err)
+	w.over("old ", 20_000, 30_000)
+	for range 2 { // from the beginning, and from where that has ended
+		require.Equal(t, 1000, w.reap(1000))
+	}
+	require.Len(t, seen.plans, 2)
+	for _, plan := range seen.plans {
+		require.Contains(t, plan, "Index Scan using idempotency_keys_reap")
+		require.NotContains(t, plan, "Sort")
+	}
 }
 
 func TestARecordThatExpiredBeforeThoseAlreadyReapedIsReapedToo(t *testing.T) {

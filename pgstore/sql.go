@@ -136,8 +136,10 @@ AND coalesce(leased_until, '-infinity') <= statement_timestamp()`
 	writtenSQL = `SELECT pg_current_xact_id_if_assigned() IS NOT NULL`
 
 	// reapLockSQL keeps the reaper to one process, and its commit from waiting for the disk or a standby: a record whose deletion a
-	// crash undoes has expired all the same, and whatever replaces it makes the deletion durable with itself.
-	reapLockSQL = `SELECT pg_try_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)`
+	// crash undoes has expired all the same, and whatever replaces it makes the deletion durable with itself. $2 says that reapSQL
+	// follows: where there are no statistics, the planner would have it read and sort all that is over for each batch.
+	reapLockSQL = `SELECT pg_try_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true),
+	CASE WHEN $2::boolean THEN set_config('enable_sort', 'off', true) END`
 
 	// reapSQL takes no row that somebody else is working on, and locks those it takes, so that they are still what they were
 	// when they are deleted. It finds them by the index on expires_at, oldest first, and says up to which expiry it got. $2 is where it
