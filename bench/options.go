@@ -32,7 +32,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.Usage = func() { usage(flags) }
 	only := flags.String("only", "", "the parts to measure, with commas between them; empty: all")
 	contenders := flags.String("contenders", "", "the contenders to compare, beside "+contender.Baseline+"; empty: all")
-	flags.IntVar(&o.rounds, "rounds", 7, "rounds of each comparison; the median counts")
+	flags.IntVar(&o.rounds, "rounds", 5, "rounds of each comparison; the median counts")
 	flags.DurationVar(&o.length, "length", time.Second, "length of a contender's turn in a round with fresh keys; replays have half of it")
 	flags.IntVar(&o.kills, "kills", 80, "how often a server is killed under each contender")
 	flags.Uint64Var(&o.seed, "seed", 0, "what the moments of the kills are drawn from; 0: another one each time")
