@@ -117,7 +117,7 @@ payments per second.
 
 Usage: DATABASE_URL=postgres://… bench [flags]
 
-	make bench                                     everything, docs/performance.md included: less than 25 minutes
+	make bench                                     everything but growth, docs/performance.md included: 22 minutes
 	make bench ARGS='-quick'                       does it run? two minutes
 	make bench ARGS='-only fresh -contenders onlyonce -rounds 15'
 
