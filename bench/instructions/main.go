@@ -192,7 +192,9 @@ func summary(ctx context.Context, file string) (int64, error) {
 			continue
 		}
 		lines := strings.Split(string(content), "\n")
-		at := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "totals:") || strings.HasPrefix(line, "summary:") })
+		at := slices.IndexFunc(lines, func(line string) bool {
+			return strings.HasPrefix(line, "totals:") || strings.HasPrefix(line, "summary:")
+		})
 		if at < 0 {
 			continue
 		}
