@@ -40,6 +40,7 @@ var columns = []column{
 	{name: "repeatable_read", tests: []selection{{pgstore, mode("repeatable_read"), ""}}},
 	{name: "serializable", tests: []selection{{pgstore, mode("serializable"), ""}}},
 	{name: "pgbouncer", tests: []selection{{pgstore, pooled, ""}, {stack, pooled, ""}}},
+	{name: "locks", tests: []selection{{pgstore, "^TestStoreConforms(WithEveryLock|OnCitus)$", ""}}},
 	{name: "faults", tests: []selection{{pgstore, "", "^TestStoreConforms"}, {stack, "", pooled + "|" + failover}}},
 	{name: "failover", tests: []selection{{stack, failover, ""}}},
 	{name: "http", tests: []selection{{module + "/nethttp", contract, ""}, {module + "/echo", contract, ""}}},

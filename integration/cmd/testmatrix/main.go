@@ -37,7 +37,7 @@ The test binaries are compiled once, and run by one version and column after the
 through. Ctrl-C ends it, with the grid as far as it came. The exit code is 0 if all went well, 1 if a test failed or a version that
 was named is missing, 2 if the flags are wrong, and 130 if it was interrupted. What failing tests said is kept in files.
 
-The columns: the conformance suite of pgstore in each of pgx's exec modes, in two isolation levels and behind PgBouncer in
+The columns: the conformance suite of pgstore in each of pgx's exec modes, in two isolation levels, with every lock and behind PgBouncer in
 transaction mode (with what else runs there), faults (crashes, cut connections, storms, and the rest of pgstore and integration/stack),
 failover to a standby, the HTTP contract on Postgres, migrations, and the payments example.
 
