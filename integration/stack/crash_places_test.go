@@ -30,7 +30,8 @@ type boundary struct {
 type route struct {
 	boundaries []boundary
 	commit     int // the statement that makes something of the payment last
-	called     int // the one behind which the provider is called; the next keeps what it said
+	called     int // the one behind which the provider is called
+	charged    int // the one that keeps what it said, or commits that
 	length     int
 }
 
@@ -77,10 +78,14 @@ func observe(t *testing.T, url string, with cardSettings) route {
 	t.Logf("statements of a card payment, as connection.trip; the provider is called after the first %d:\n%s", called, wireproxy.Lines(statements))
 	require.Positive(t, called, "the provider was not called")
 	r := route{called: called, length: len(statements)}
+	inTransaction := called < len(statements) && strings.EqualFold(brief(statements[called])[:5], "BEGIN")
 	for i, s := range statements {
 		number := i + 1
 		if r.commit == 0 && s.Commits() {
 			r.commit = number
+		}
+		if r.charged == 0 && number > called && (s.Commits() || !inTransaction) {
+			r.charged = number
 		}
 		first, last := i == 0 || !sameTrip(statements[i-1], s), i == len(statements)-1 || !sameTrip(s, statements[i+1])
 		end := number // of the round trip
@@ -141,7 +146,7 @@ func (r route) cells() []crash {
 			for _, deserted := range []bool{false, true} {
 				for _, overlap := range []bool{false, true} {
 					c := crash{boundary: b, frozen: frozen, deserted: deserted, overlap: overlap,
-						free: executed < r.commit, charged: executed > r.called, done: executed == r.length}
+						free: executed < r.commit, charged: executed >= r.charged, done: executed == r.length}
 					if overlap && (!frozen || c.done || c.free && deserted) { // there is nobody at work
 						continue
 					}
