@@ -68,6 +68,9 @@ type Config struct {
 	// failover to a standby that did not have it, while other processes run the operation anew. Default: 10 seconds. At least 1
 	// millisecond, at most 1 hour.
 	CacheMaxAge time.Duration
+	// RequireTransactional has [New] fail where the store cannot keep a handler's writes and its response together ([Transactional]), so that
+	// no other store is put in its place unnoticed. Default: false, any store will do.
+	RequireTransactional bool
 	// ReapInterval is the time between two passes of [Engine.Maintain]; one that has more to do goes on into the next. Default: 1 minute.
 	ReapInterval time.Duration
 	// ReapBatch is how many records one statement of the reaper deletes. Default: 1000.

@@ -6,5 +6,7 @@
 // [Do].
 //
 // How strong the promise is depends on the store. With pgstore the handler's writes and the stored response are one
-// PostgreSQL commit, so that no crash can separate them. With memstore the promise ends with the process.
+// PostgreSQL commit, so that no crash can separate them. With redisstore, for effects that are not in PostgreSQL, a crash between the
+// two repeats the effect. With memstore the promise ends with the process. Config.RequireTransactional takes no store but those of the first
+// kind.
 package idempotency

@@ -10,18 +10,21 @@ import (
 
 // Engine runs handlers once per key. It is safe for concurrent use; a process needs one per store and configuration.
 type Engine struct {
-	store   Store
-	config  Config
-	flights flights
-	recent  *recent
-	waiters atomic.Int64 // requests that wait for another one
-	scopes  scopes
-	clock   func(time.Time) instant
+	store  Store
+	config Config
+	// identities is store, where that asks whose claim it is; else nil.
+	identities IdentityClaimer
+	flights    flights
+	recent     *recent
+	waiters    atomic.Int64 // requests that wait for another one
+	scopes     scopes
+	clock      func(time.Time) instant
 	// observed is whether anybody is told of events.
 	observed bool
 }
 
-// New returns an Engine over store. It opens no connection and starts no goroutine.
+// New returns an Engine over store, or an error that says what is wrong with config, or with the two together. It opens no connection
+// and starts no goroutine.
 func New(store Store, config Config) (*Engine, error) {
 	if store == nil {
 		return nil, errors.New("idempotency: New needs a store: pass pgstore.New(pool), or memstore.New for tests")
@@ -31,8 +34,14 @@ func New(store Store, config Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if config.RequireTransactional {
+		if err := checkTransactional(store); err != nil {
+			return nil, err
+		}
+	}
+	identities, _ := store.(IdentityClaimer)
 	return &Engine{
-		store: store, config: config, recent: newRecent(), clock: instantOf, observed: observed,
+		store: store, identities: identities, config: config, recent: newRecent(), clock: instantOf, observed: observed,
 		flights: flights{byKey: map[Key]*flight{}}, scopes: scopes{running: map[string]int{}},
 	}, nil
 }
@@ -40,11 +49,14 @@ func New(store Store, config Config) (*Engine, error) {
 // MaxResponseBytes returns the largest body that a response may have.
 func (e *Engine) MaxResponseBytes() int { return e.config.MaxResponseBytes }
 
+// Reruns returns how often a handler may be run again: an adapter whose framework cannot run it twice by itself prepares for that.
+func (e *Engine) Reruns() int { return e.config.Reruns }
+
 // Request is what is asked to happen once.
 type Request struct {
 	Key Key
 	// Fingerprint tells this request from another one that carries the same key, which is answered with [ErrKeyReused].
-	// The zero Fingerprint compares nothing: for keys that name their content, as a message id does.
+	// All requests with the zero Fingerprint are the same: for keys that name their content, as a message id does.
 	Fingerprint Fingerprint
 	// Matches is asked about a stored fingerprint that differs from Fingerprint, so that a recipe can change while keys
 	// are alive ([Fingerprinter.Matches]). May be nil.
@@ -140,6 +152,9 @@ func (c *call) failed(ctx context.Context, err error) error {
 		kind = Conflicted
 	case errors.Is(err, ErrTooManyPending):
 		kind = Limited
+	case errors.Is(err, ErrKeyReused):
+		c.observe(ctx, Reused, ErrKeyReused.Code.Status(), nil)
+		return AsError(err)
 	}
 	e := AsError(err)
 	c.observe(ctx, kind, e.Code.Status(), e)
@@ -154,7 +169,7 @@ func (c *call) lead(ctx context.Context, f *flight) (result Result, err error) {
 
 	attempt, stored, err := c.claim(ctx)
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, ErrKeyReused) { // that is about this request, and not about those that came with it
 			shared = err
 		}
 		return Result{}, c.failed(ctx, err)
@@ -233,7 +248,7 @@ func (c *call) claim(ctx context.Context) (Attempt, *Record, error) {
 			return nil, record, err
 		}
 	}
-	attempt, record, err := c.claimIn(ctx, c.request.Key)
+	attempt, record, err := c.ask(ctx)
 	if errors.Is(err, ErrInProgress) && c.left() > 0 {
 		return c.poll(ctx)
 	}
@@ -252,9 +267,11 @@ func (c *call) replay(ctx context.Context, record *Record) (Result, error) {
 	return Result{Response: record.Response, Replayed: true}, nil
 }
 
+func (r *Request) identity() Identity { return Identity{r.Fingerprint, r.Matches} }
+
 // isSame reports whether a stored fingerprint is that of this request.
 func (r *Request) isSame(stored Fingerprint) bool {
-	return stored.Equal(r.Fingerprint) || r.Matches != nil && r.Matches(stored)
+	return r.identity().Is(stored)
 }
 
 // execute runs the handler under attempt, and again under a new one while the database asks for that and Config.Reruns allows

@@ -20,7 +20,7 @@ import (
 const FingerprintSize = 1 + sha256.Size
 
 // Fingerprint tells two requests apart that carry the same key. Its first byte is the version of the recipe it was
-// made by; the rest is the digest. The zero Fingerprint says that requests with this key are not compared.
+// made by; the rest is the digest. The zero Fingerprint is that of requests which are not told apart.
 type Fingerprint [FingerprintSize]byte
 
 // The versions. A digest of one recipe never equals one of another.

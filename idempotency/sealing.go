@@ -183,12 +183,16 @@ func (e *Engine) openRecord(key Key, stored *Record) (*Record, error) {
 	return &Record{Fingerprint: stored.Fingerprint, Response: Response{Status: response.Status, Header: header, Body: body}}, nil
 }
 
-// claimIn is the store's Claim, with the record as it was before it was sealed. The cache gets to know it.
-func (e *Engine) claimIn(ctx context.Context, key Key) (Attempt, *Record, error) {
-	since := e.asked()
-	attempt, record, err := e.store.Claim(ctx, key)
+// ask is the store's Claim, with the record as it was before it was sealed. The cache gets to know it.
+func (c *call) ask(ctx context.Context) (attempt Attempt, record *Record, err error) {
+	since := c.asked()
+	if c.identities != nil {
+		attempt, record, err = c.identities.ClaimAs(ctx, c.request.Key, c.request.identity())
+	} else {
+		attempt, record, err = c.store.Claim(ctx, c.request.Key)
+	}
 	if record != nil && err == nil {
-		record, err = e.openFresh(key, record, since)
+		record, err = c.openFresh(c.request.Key, record, since)
 	}
 	return attempt, record, err
 }

@@ -38,7 +38,7 @@ func (c *call) poll(ctx context.Context) (Attempt, *Record, error) {
 		return nil, nil, err
 	}
 	defer c.unwait()
-	for pause := 2 * time.Millisecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
+	for pause := 400 * time.Microsecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
 		// Half of the pause is drawn, so that waiting processes do not ask in step.
 		timer := time.NewTimer(min(max(c.left(), 0), pause/2+rand.N(pause)))
 		select {
@@ -47,7 +47,7 @@ func (c *call) poll(ctx context.Context) (Attempt, *Record, error) {
 			timer.Stop()
 			return nil, nil, ErrInProgress.Because(context.Cause(ctx))
 		}
-		attempt, record, err := c.claimIn(ctx, c.request.Key)
+		attempt, record, err := c.ask(ctx)
 		if !errors.Is(err, ErrInProgress) || c.left() <= 0 {
 			return attempt, record, err
 		}

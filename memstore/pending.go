@@ -9,7 +9,10 @@ import (
 	"github.com/onlyonce/onlyonce/idempotency"
 )
 
-var _ idempotency.Recoverer = (*Store)(nil)
+var (
+	_ idempotency.Recoverer     = (*Store)(nil)
+	_ idempotency.Transactional = (*Store)(nil)
+)
 
 // Pending lists, oldest first, the pending keys that are due. It looks at every pending key.
 func (s *Store) Pending(_ context.Context, due idempotency.Due) (idempotency.PendingKeys, error) {

@@ -17,7 +17,7 @@ import (
 
 // Config configures a [Store]. The zero value works.
 type Config struct {
-	// MaxBytes bounds what is kept: keys, headers and bodies, steps and requests of pending keys, and about 200 bytes for each.
+	// MaxBytes bounds what is kept: keys, headers and bodies, steps and requests of pending keys, and about 200 bytes for each, lent ones too.
 	// A full store takes no new key until old ones expire, since a key that is forgotten early would take effect twice; a
 	// pending one is resumed all the same, and never expires. Default: 64 MiB.
 	MaxBytes int
@@ -32,6 +32,7 @@ type Store struct {
 	mu      sync.Mutex
 	working map[idempotency.Key]*attempt
 	pending map[idempotency.Key]*pending
+	lent    map[idempotency.Key]*loan
 	scopes  map[string]int // how many of them are pending
 	kept    map[idempotency.Key]*kept
 	expiry  expiry
@@ -42,6 +43,7 @@ type Store struct {
 type kept struct {
 	key     idempotency.Key
 	record  *idempotency.Record
+	owner   idempotency.OwnerToken // of the loan that it ended
 	expires time.Time
 }
 
@@ -67,10 +69,14 @@ func New(config Config) (*Store, error) {
 		config:  config,
 		working: map[idempotency.Key]*attempt{},
 		pending: map[idempotency.Key]*pending{},
+		lent:    map[idempotency.Key]*loan{},
 		scopes:  map[string]int{},
 		kept:    map[idempotency.Key]*kept{},
 	}, nil
 }
+
+// Transactional reports false: what a handler did in memory before it failed stays.
+func (s *Store) Transactional() bool { return false }
 
 var errFull = idempotency.ErrStoreUnavailable.Because(errors.New(
 	"memstore: full of keys whose retention is not over: raise Config.MaxBytes, or shorten the retention"))
@@ -85,21 +91,29 @@ func (s *Store) Claim(ctx context.Context, key idempotency.Key) (idempotency.Att
 	if record := s.find(key); record != nil {
 		return nil, record, nil
 	}
-	if s.working[key] != nil {
+	if s.working[key] != nil || s.lent[key] != nil {
 		return nil, nil, idempotency.ErrInProgress
 	}
 	if row := s.pending[key]; row != nil {
 		return s.takeOver(key, row)
 	}
-	if s.bytes >= s.config.MaxBytes {
-		s.reap(len(s.expiry))
-	}
-	if s.bytes >= s.config.MaxBytes {
-		return nil, nil, errFull
+	if err := s.room(); err != nil {
+		return nil, nil, err
 	}
 	a := &attempt{kept: kept{key: key}, store: s}
 	s.working[key] = a
 	return a, nil, nil
+}
+
+// room says that the store is full.
+func (s *Store) room() error {
+	if s.bytes >= s.config.MaxBytes {
+		s.reap(len(s.expiry))
+	}
+	if s.bytes >= s.config.MaxBytes {
+		return errFull
+	}
+	return nil
 }
 
 // Lookup returns the record of key, or nil.
@@ -114,11 +128,12 @@ func (s *Store) Begin(context.Context) (idempotency.Attempt, error) {
 	return &attempt{store: s, keyless: true}, nil
 }
 
-// Reap deletes up to limit expired records.
+// Reap deletes up to limit expired records, and lent keys that need not be remembered any more.
 func (s *Store) Reap(_ context.Context, limit int) (idempotency.Reaped, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return idempotency.Reaped{Deleted: s.reap(limit)}, nil
+	deleted := s.reap(limit)
+	return idempotency.Reaped{Deleted: deleted + s.reapLent(limit-deleted)}, nil
 }
 
 func (s *Store) find(key idempotency.Key) *idempotency.Record {

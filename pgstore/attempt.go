@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // attempt is one caller's work on a key: one transaction that holds the key's lock or, with recovery points, one after another.
@@ -22,7 +23,7 @@ type attempt struct {
 	keyless bool
 	lock    int64
 	expired *idempotency.Record // what is there, if its retention is over
-	row     pendingRow          // of a key with recovery points
+	row     keytable.Pending    // of a key with recovery points
 	claim   []byte              // with InsertClaim: the owner token of the row that the open transaction has inserted
 	adopted bool                // or found: see adopt
 
@@ -116,9 +117,9 @@ func (a *attempt) Complete(ctx context.Context, record *idempotency.Record, rete
 	last := &ending{batch: &pgx.Batch{}, record: record}
 	switch r := record; {
 	case a.keyless:
-	case a.row.kept():
-		last.insertAt = last.queue(a.store.sql.completeChain, a.key.Scope, a.key.Value,
-			r.Response.Status, notNil(r.Response.Header), notNil(r.Response.Body), retention.Microseconds(), a.row.owner, a.began, a.table, record.Fingerprint[:])
+	case a.row.Kept():
+		last.insertAt = last.queue(a.store.sql.CompleteChain, a.key.Scope, a.key.Value,
+			r.Response.Status, notNil(r.Response.Header), notNil(r.Response.Body), retention.Microseconds(), a.row.Owner, a.began, a.table, record.Fingerprint[:])
 	case a.claim != nil:
 		a.queueCompleteClaim(last, retention)
 	case !a.guard.bypassed() && wireOf(a.conn).takes(record):
@@ -126,11 +127,11 @@ func (a *attempt) Complete(ctx context.Context, record *idempotency.Record, rete
 	default:
 		a.queueDeleteExpired(last.batch)
 		r := record.Response
-		last.insertAt = last.queue(a.store.sql.complete, a.key.Scope, a.key.Value, record.Fingerprint[:],
+		last.insertAt = last.queue(a.store.sql.Complete, a.key.Scope, a.key.Value, record.Fingerprint[:],
 			r.Status, notNil(r.Header), notNil(r.Body), a.began, retention, a.table)
 	}
 	if last.wired == nil {
-		last.commitAt = last.queue(commitSQL)
+		last.commitAt = last.queue(keytable.CommitSQL)
 	}
 	settled, err := a.commit(ctx, last)
 	return a.settled(ctx, settled, err)
@@ -158,8 +159,8 @@ func (a *attempt) Refuse(ctx context.Context, record *idempotency.Record, retent
 	last := &ending{batch: &pgx.Batch{}, record: record}
 	switch err := a.unusable(ctx); {
 	case err == nil:
-		last.queue(sameSQL, a.began)
-		last.queue(rollbackSQL)
+		last.queue(keytable.SameSQL, a.began)
+		last.queue(keytable.RollbackSQL)
 	case err != errFailedStatement || a.guard.conflict.Load(): // after the former the transaction is rolled back already
 		err = a.orConflict(err)
 		a.letGo()
@@ -168,17 +169,17 @@ func (a *attempt) Refuse(ctx context.Context, record *idempotency.Record, retent
 	last.queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
 	a.queueLock(last)
 	r := record.Response
-	if a.row.kept() {
-		last.insertAt = last.queue(a.store.sql.refuseChain, a.key.Scope, a.key.Value,
-			r.Status, notNil(r.Header), notNil(r.Body), retention.Microseconds(), a.row.owner, record.Fingerprint[:])
-		last.commitAt = last.queue(commitSQL)
+	if a.row.Kept() {
+		last.insertAt = last.queue(a.store.sql.RefuseChain, a.key.Scope, a.key.Value,
+			r.Status, notNil(r.Header), notNil(r.Body), retention.Microseconds(), a.row.Owner, record.Fingerprint[:])
+		last.commitAt = last.queue(keytable.CommitSQL)
 		settled, err := a.commit(ctx, last)
 		return a.settled(ctx, settled, err)
 	}
 	a.queueDeleteExpired(last.batch)
-	last.insertAt = last.queue(a.store.sql.refuse, a.key.Scope, a.key.Value, record.Fingerprint[:],
+	last.insertAt = last.queue(a.store.sql.Refuse, a.key.Scope, a.key.Value, record.Fingerprint[:],
 		r.Status, notNil(r.Header), notNil(r.Body), retention.Microseconds())
-	last.commitAt = last.queue(commitSQL)
+	last.commitAt = last.queue(keytable.CommitSQL)
 	settled, err := a.commit(ctx, last)
 	return a.settled(ctx, settled, err)
 }
@@ -224,15 +225,15 @@ func (a *attempt) orConflict(err error) error {
 // rollback rolls back, and fails if it is not the transaction that took the lock.
 func (a *attempt) rollback(ctx context.Context) error {
 	if a.keyless {
-		_, err := a.conn.Exec(ctx, rollbackSQL)
+		_, err := a.conn.Exec(ctx, keytable.RollbackSQL)
 		return err
 	}
 	batch := &pgx.Batch{}
-	batch.Queue(sameSQL, a.began)
-	batch.Queue(rollbackSQL)
+	batch.Queue(keytable.SameSQL, a.began)
+	batch.Queue(keytable.RollbackSQL)
 	err := a.conn.SendBatch(ctx, batch).Close()
 	if err != nil && a.status() != 'I' {
-		_, _ = a.conn.Exec(ctx, rollbackSQL)
+		_, _ = a.conn.Exec(ctx, keytable.RollbackSQL)
 	}
 	if sqlstate, _ := code(err); sqlstate == "22012" {
 		return errEnded
@@ -252,7 +253,7 @@ func (a *attempt) unusable(ctx context.Context) error {
 			"wait for the goroutines that it starts"))
 	case a.guard.ended.Load():
 		if a.status() != 'I' && !conn.IsClosed() {
-			_, _ = conn.Exec(ctx, rollbackSQL)
+			_, _ = conn.Exec(ctx, keytable.RollbackSQL)
 		}
 		return errEnded
 	case conn.IsClosed():
@@ -262,7 +263,7 @@ func (a *attempt) unusable(ctx context.Context) error {
 	case a.status() == 'I':
 		return errEnded
 	case a.status() == 'E':
-		if _, err := conn.Exec(ctx, rollbackSQL); err != nil {
+		if _, err := conn.Exec(ctx, keytable.RollbackSQL); err != nil {
 			return idempotency.ErrStoreUnavailable.Because(err)
 		}
 		return errFailedStatement
@@ -311,14 +312,14 @@ func (a *attempt) abandon() {
 	a.over = true
 	a.finish(nil)
 	if a.status() != 'I' && !a.conn.Conn().IsClosed() {
-		_, _ = a.conn.Exec(ctx, rollbackSQL)
+		_, _ = a.conn.Exec(ctx, keytable.RollbackSQL)
 	}
 	a.letGo()
 }
 
 func (a *attempt) queueDeleteExpired(batch *pgx.Batch) {
 	if a.expired != nil {
-		batch.Queue(a.store.sql.deleteExpired, a.key.Scope, a.key.Value)
+		batch.Queue(a.store.sql.DeleteExpired, a.key.Scope, a.key.Value)
 	}
 }
 

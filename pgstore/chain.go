@@ -2,10 +2,7 @@ package pgstore
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
-	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,32 +15,6 @@ import (
 
 var _ idempotency.Chain = (*attempt)(nil)
 
-// pendingRow is what an attempt knows of its key's pending row. The token changes with each save, so that an attempt which has
-// read the row before cannot take it over behind its owner's back.
-type pendingRow struct {
-	found *idempotency.Progress // what the claim read, if there was a row
-	owner []byte                // the token that it carries
-	owned bool                  // and that is this attempt's
-	next  []byte                // the token that is being written
-}
-
-// kept reports whether there is a row.
-func (r *pendingRow) kept() bool { return r.found != nil || r.owned }
-
-const ownerBytes = 16
-
-var _ [33]byte = idempotency.Fingerprint{} // the number in wholeSQL
-
-// propose returns a token that nobody else can come by.
-func (r *pendingRow) propose() []byte {
-	r.next = make([]byte, ownerBytes)
-	_, _ = rand.Read(r.next) // it never fails
-	return r.next
-}
-
-// accepted says that the proposed token was written.
-func (r *pendingRow) accepted() { r.owner, r.owned = r.next, true }
-
 // claimPending goes on with the claim of a key that is pending.
 func (s *Store) claimPending(ctx context.Context, a *attempt, locked bool) (*attempt, *idempotency.Record, error) {
 	if !locked {
@@ -53,17 +24,10 @@ func (s *Store) claimPending(ctx context.Context, a *attempt, locked bool) (*att
 	var p idempotency.Progress
 	var fingerprint []byte
 	var live bool
-	err := a.conn.QueryRow(ctx, s.sql.chain, a.key.Scope, a.key.Value).Scan(
-		&fingerprint, &p.RecoveryPoint, &p.Steps, &p.Request, &a.row.owner, &p.Attempt, &p.Completions, &p.LastError, &live)
+	err := a.conn.QueryRow(ctx, s.sql.Chain, a.key.Scope, a.key.Value).Scan(
+		&fingerprint, &p.RecoveryPoint, &p.Steps, &p.Request, &a.row.Owner, &p.Attempt, &p.Completions, &p.LastError, &live)
 	if err == nil {
-		p.Fingerprint, err = idempotency.ParseFingerprint(fingerprint)
-		if err == nil && (len(a.row.owner) != ownerBytes || p.Attempt < 0 || p.Attempt == math.MaxInt32 || p.Completions < 0) { // see wholeSQL
-			err = fmt.Errorf("pgstore: the row is pending, its owner has %d bytes, and it counts %d attempts, %d of them the completer's",
-				len(a.row.owner), p.Attempt, p.Completions)
-		}
-		if err != nil {
-			err = idempotency.ErrRecordUnreadable.Because(err)
-		}
+		err = a.row.Resumable(&p, fingerprint)
 	}
 	switch {
 	case errors.Is(err, pgx.ErrNoRows), err == nil && live: // the former: it was completed just now; the next claim sees it
@@ -73,12 +37,12 @@ func (s *Store) claimPending(ctx context.Context, a *attempt, locked bool) (*att
 		a.abandon()
 		return nil, nil, err
 	}
-	a.row.found = &p
+	a.row.Found = &p
 	return a, nil, nil
 }
 
 // Progress returns what the claim read.
-func (a *attempt) Progress() *idempotency.Progress { return a.row.found }
+func (a *attempt) Progress() *idempotency.Progress { return a.row.Found }
 
 // Begin makes sure of a transaction in which nothing is written.
 func (a *attempt) Begin(ctx context.Context) error {
@@ -161,14 +125,14 @@ func (a *attempt) Detach(ctx context.Context, progress idempotency.Progress, lea
 	defer cancel()
 	var err error
 	switch {
-	case a.phase == nil && !a.row.owned: // its transaction was undone before anything was kept
+	case a.phase == nil && !a.row.Owned: // its transaction was undone before anything was kept
 		err = a.open(bounded)
 	case a.phase != nil:
 		err = a.unwritten(bounded)
 	}
 	switch {
 	case err != nil:
-	case !a.row.owned:
+	case !a.row.Owned:
 		err = a.commitProgress(ctx, progress, lease)
 	default:
 		if a.phase != nil {
@@ -209,7 +173,7 @@ func (a *attempt) Renew(ctx context.Context, lease time.Duration) error {
 		return refusedBy(err)
 	}
 	defer conn.Release()
-	tag, err := a.exec(ctx, conn, a.store.sql.renew, a.key.Scope, a.key.Value, a.row.owner, lease.Microseconds())
+	tag, err := a.exec(ctx, conn, a.store.sql.Renew, a.key.Scope, a.key.Value, a.row.Owner, lease.Microseconds())
 	if err != nil {
 		return refusedBy(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // Check asks the server whether the store can keep its promise there, and says what to do if not: the table is not
@@ -36,14 +37,14 @@ func (s *Store) Check(ctx context.Context) error {
 
 func (s *Store) check(ctx context.Context, conn *pgxpool.Conn) error {
 	var standby, synchronous, confirms, rights bool
-	if err := conn.QueryRow(ctx, s.sql.check, s.sql.table).Scan(&standby, &synchronous, &confirms, &rights); err != nil {
+	if err := conn.QueryRow(ctx, s.sql.Check, s.sql.table).Scan(&standby, &synchronous, &confirms, &rights); err != nil {
 		return explained(err)
 	}
 	if standby {
 		return errStandby
 	}
 	if !rights {
-		return explained(&pgconn.PgError{Severity: "ERROR", Code: "42501", Message: "permission denied for table " + table})
+		return explained(&pgconn.PgError{Severity: "ERROR", Code: "42501", Message: "permission denied for table " + keytable.Table})
 	}
 	if synchronous && !confirms {
 		return idempotency.ErrStoreUnavailable.Because(errors.New("pgstore: commits wait for a standby, and the role may not call what confirms a replay: " +

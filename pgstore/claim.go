@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // Claim begins a transaction, tries the key's lock and reads the key, in one round trip.
@@ -47,7 +48,7 @@ func (s *Store) claimOnce(ctx context.Context, key idempotency.Key, level pgx.Tx
 
 // claimOn is claimOnce on conn, which it gives back unless it returns an attempt.
 func (s *Store) claimOn(ctx context.Context, conn *pgxpool.Conn, key idempotency.Key, level pgx.TxIsoLevel) (*attempt, *idempotency.Record, error) {
-	a := &attempt{store: s, key: key, lock: lockOf(s.sql.namespace, key)}
+	a := &attempt{store: s, key: key, lock: keytable.LockOf(s.sql.Namespace, key)}
 	a.on(conn)
 	if s.config.Lock != LocalLock {
 		return s.claimBy(ctx, a, level)
@@ -66,9 +67,9 @@ func (s *Store) claimOn(ctx context.Context, conn *pgxpool.Conn, key idempotency
 // claimed says what a claim's transaction is for.
 func (s *Store) claimed(ctx context.Context, a *attempt, found *row, locked bool) (*attempt, *idempotency.Record, error) {
 	switch {
-	case found.present && found.state == pendingState:
+	case found.Present && found.State == keytable.PendingState:
 		return s.claimedPending(ctx, a, found, locked)
-	case found.present && !found.expired:
+	case found.Present && !found.Expired:
 		// The client has its answer by this round trip; the transaction, which wrote nothing, ends behind its back.
 		go a.abandon()
 		record, err := s.settledRecord(ctx, found)
@@ -77,9 +78,9 @@ func (s *Store) claimed(ctx context.Context, a *attempt, found *row, locked bool
 		a.abandon()
 		return nil, nil, idempotency.ErrInProgress
 	}
-	if found.expired {
-		a.expired = &idempotency.Record{Response: idempotency.Response{Header: found.headers, Body: found.body}}
-		if whole, err := found.record(); err == nil { // a damaged one is replaced all the same
+	if found.Expired {
+		a.expired = &idempotency.Record{Response: idempotency.Response{Header: found.Headers, Body: found.Body}}
+		if whole, err := found.Record(); err == nil { // a damaged one is replaced all the same
 			a.expired = whole
 		}
 	}
@@ -99,8 +100,8 @@ func (a *attempt) ask(ctx context.Context, level pgx.TxIsoLevel) (asked, error) 
 	}
 	batch := &pgx.Batch{}
 	batch.BeginTx(pgx.TxOptions{IsoLevel: level})
-	batch.Queue(a.store.sql.lock, a.lock)
-	batch.Queue(a.store.sql.read, a.key.Scope, a.key.Value)
+	batch.Queue(a.store.sql.Lock, a.lock)
+	batch.Queue(a.store.sql.Read, a.key.Scope, a.key.Value)
 	results := a.conn.SendBatch(ctx, batch)
 
 	var said asked
@@ -155,13 +156,13 @@ func (s *Store) lookupOnce(ctx context.Context, key idempotency.Key) (*idempoten
 	if w := wireOf(conn); w != nil {
 		err = w.read(ctx, s, key, &found)
 	} else {
-		err = found.scan(conn.QueryRow(ctx, s.sql.read, key.Scope, key.Value))
+		err = found.scan(conn.QueryRow(ctx, s.sql.Read, key.Scope, key.Value))
 	}
 	conn.Release()
 	if err != nil {
 		return nil, err
 	}
-	if !found.present || found.expired || found.state == pendingState {
+	if !found.Present || found.Expired || found.State == keytable.PendingState {
 		return nil, nil
 	}
 	return s.settledRecord(ctx, &found)
@@ -169,12 +170,12 @@ func (s *Store) lookupOnce(ctx context.Context, key idempotency.Key) (*idempoten
 
 // settledRecord returns the record of a row that a failover does not undo.
 func (s *Store) settledRecord(ctx context.Context, found *row) (*idempotency.Record, error) {
-	if found.synchronous {
+	if found.Synchronous {
 		if err := s.confirm(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return found.record()
+	return found.Record()
 }
 
 var errStandby = idempotency.ErrStoreUnavailable.Because(errors.New(

@@ -5,10 +5,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // What ShardLock and InsertClaim do where LocalLock has lockSQL: at a claim, and at each later transaction of a chain.
@@ -24,15 +28,25 @@ func (s *Store) claimBy(ctx context.Context, a *attempt, level pgx.TxIsoLevel) (
 			return s.claimed(ctx, a, &found, locked)
 		}
 		if isConflict(err) && tries < claimTries {
-			if _, err = a.conn.Exec(ctx, rollbackSQL); err == nil {
+			if _, err = a.conn.Exec(ctx, keytable.RollbackSQL); err == nil {
 				continue
 			}
 		}
+		forgetPrepared(a.conn, err)
 		a.abandon()
 		if blocked(err) || isConflict(err) {
 			err = idempotency.ErrInProgress
 		}
 		return nil, nil, err
+	}
+}
+
+// forgetPrepared ends a connection whose prepared statements are gone, by DISCARD ALL, say: pgx finds that out for one of them at a time.
+func forgetPrepared(conn *pgxpool.Conn, err error) {
+	if server := (*pgconn.PgError)(nil); errors.As(err, &server) && server.Code == "26000" {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = conn.Conn().Close(ctx)
 	}
 }
 
@@ -45,7 +59,7 @@ func (s *Store) tryClaim(ctx context.Context, a *attempt, level pgx.TxIsoLevel) 
 	if locked, err = s.insertClaim(ctx, a, p, level, false); err != nil || locked {
 		return row{}, locked, err
 	}
-	if err = found.scan(p.conn.QueryRow(ctx, s.sql.read, a.key.Scope, a.key.Value)); err != nil || !found.expired {
+	if err = found.scan(p.conn.QueryRow(ctx, s.sql.Read, a.key.Scope, a.key.Value)); err != nil || !found.Expired {
 		return found, false, err
 	}
 	locked, err = s.insertClaim(ctx, a, p, level, true)
@@ -58,8 +72,11 @@ func (s *Store) claimedPending(ctx context.Context, a *attempt, found *row, lock
 		return s.claimPending(ctx, a, locked)
 	}
 	inserts := s.config.Lock == InsertClaim
-	if inserts && len(found.fingerprint) == 0 {
-		return s.adopt(ctx, a)
+	if inserts && len(found.Fingerprint) == 0 {
+		adopted, err := s.adopt(ctx, a)
+		if err != nil || adopted {
+			return a.unless(err), nil, err
+		}
 	}
 	if inserts {
 		live := false
@@ -81,7 +98,7 @@ func (s *Store) claimedPending(ctx context.Context, a *attempt, found *row, lock
 
 // tryShard takes the lock on the shard's node, and reads the key behind it.
 func (s *Store) tryShard(ctx context.Context, a *attempt, level pgx.TxIsoLevel) (found row, locked bool, err error) {
-	err = s.lockShard(ctx, a, a.phase, level, &locked, s.sql.read, func(read pgx.Row) error { return found.scan(read) })
+	err = s.lockShard(ctx, a, a.phase, level, &locked, s.sql.Read, func(read pgx.Row) error { return found.scan(read) })
 	return found, locked, err
 }
 
@@ -123,7 +140,7 @@ func (s *Store) bound(batch *pgx.Batch) {
 // insertClaim inserts the key's row, in a transaction that it begins, or that is open where an expired record is in the way. It reports
 // whether the row is this transaction's; if not, another one is there, and nobody is about to insert or to undo one.
 func (s *Store) insertClaim(ctx context.Context, a *attempt, p *phase, level pgx.TxIsoLevel, anew bool) (inserted bool, err error) {
-	token := make([]byte, ownerBytes)
+	token := make([]byte, keytable.OwnerBytes)
 	_, _ = rand.Read(token) // it never fails
 	batch := &pgx.Batch{}
 	if !anew {
@@ -131,7 +148,7 @@ func (s *Store) insertClaim(ctx context.Context, a *attempt, p *phase, level pgx
 	}
 	s.bound(batch)
 	if anew {
-		batch.Queue(s.sql.deleteExpired, a.key.Scope, a.key.Value)
+		batch.Queue(s.sql.DeleteExpired, a.key.Scope, a.key.Value)
 	}
 	batch.Queue(s.sql.insertClaim, a.key.Scope, a.key.Value, token)
 	batch.Queue(s.sql.unbound)
@@ -169,18 +186,30 @@ func (s *Store) insertClaim(ctx context.Context, a *attempt, p *phase, level pgx
 }
 
 // adopt takes over the row of a claim whose handler has committed by itself and was not there any more when that would have been found
-// out. What the handler has written is there; with an advisory lock, too, the key would be free.
-func (s *Store) adopt(ctx context.Context, a *attempt) (*attempt, *idempotency.Record, error) {
+// out. What the handler has written is there; with an advisory lock, too, the key would be free. It reports false where the row is none of
+// a claim: one of a pending key that somebody has damaged.
+func (s *Store) adopt(ctx context.Context, a *attempt) (bool, error) {
 	err := a.conn.QueryRow(ctx, s.sql.leftClaim, a.key.Scope, a.key.Value).Scan(&a.claim)
-	if err == nil {
-		a.adopted = true
-		return a, nil, nil
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
 	}
-	a.abandon()
-	if errors.Is(err, pgx.ErrNoRows) || blocked(err) || isConflict(err) {
-		err = idempotency.ErrInProgress
+	if err != nil {
+		a.abandon()
+		if blocked(err) || isConflict(err) {
+			err = idempotency.ErrInProgress
+		}
+		return false, err
 	}
-	return nil, nil, err
+	a.adopted = true
+	return true, nil
+}
+
+// unless returns the attempt, or nil with an error.
+func (a *attempt) unless(err error) *attempt {
+	if err != nil {
+		return nil
+	}
+	return a
 }
 
 // tryBy is tryOnce on the connection that p has. With InsertClaim, locked says that no transaction which has changed the key's row, or
@@ -189,17 +218,17 @@ func (a *attempt) tryBy(ctx context.Context, p *phase, level pgx.TxIsoLevel) (no
 	s := a.store
 	switch {
 	case s.config.Lock == ShardLock:
-		err = s.lockShard(ctx, a, p, level, &now.locked, s.sql.look, now.scan)
+		err = s.lockShard(ctx, a, p, level, &now.locked, s.sql.Look, now.scan)
 		return now, err
-	case a.row.kept():
+	case a.row.Kept():
 		return a.lockRow(ctx, p, level)
 	}
 	now.locked, err = s.insertClaim(ctx, a, p, level, false)
 	if err == nil && !now.locked {
-		if err = now.scan(p.conn.QueryRow(ctx, s.sql.look, a.key.Scope, a.key.Value)); err == nil && now.expired {
+		if err = now.scan(p.conn.QueryRow(ctx, s.sql.Look, a.key.Scope, a.key.Value)); err == nil && now.Expired {
 			now.locked, err = s.insertClaim(ctx, a, p, level, true)
 		} else {
-			now.locked = now.present
+			now.locked = now.Present
 		}
 	}
 	if blocked(err) || isConflict(err) { // another attempt has it, or had it: neither is this one's any more
@@ -215,7 +244,7 @@ func (a *attempt) lockRow(ctx context.Context, p *phase, level pgx.TxIsoLevel) (
 		if !isConflict(err) || tries == claimTries { // the row was changed after the transaction's snapshot
 			return now, err
 		}
-		if _, err = p.conn.Exec(ctx, rollbackSQL); err != nil {
+		if _, err = p.conn.Exec(ctx, keytable.RollbackSQL); err != nil {
 			return look{}, err
 		}
 	}
@@ -227,7 +256,7 @@ func (a *attempt) lockRowOnce(ctx context.Context, p *phase, level pgx.TxIsoLeve
 	batch.BeginTx(pgx.TxOptions{IsoLevel: level})
 	batch.Queue(sql.identity)
 	batch.Queue(sql.rowLock, a.key.Scope, a.key.Value)
-	batch.Queue(sql.look, a.key.Scope, a.key.Value)
+	batch.Queue(sql.Look, a.key.Scope, a.key.Value)
 	results := p.conn.SendBatch(ctx, batch)
 	var standby bool
 	_, err = results.Exec()
@@ -248,14 +277,14 @@ func (a *attempt) lockRowOnce(ctx context.Context, p *phase, level pgx.TxIsoLeve
 	if standby { // which has refused the lock
 		err = errStandby
 	}
-	now.locked = now.locked || err == nil && !now.present // nobody can hold what is not there
+	now.locked = now.locked || err == nil && !now.Present // nobody can hold what is not there
 	return now, err
 }
 
 // scan reads what lookSQL finds.
 func (l *look) scan(from pgx.Row) error {
-	err := from.Scan(&l.state, &l.fingerprint, &l.status, &l.headers, &l.body, &l.expired, &l.owner, &l.steps, &l.leased)
-	l.present = err == nil
+	err := from.Scan(&l.State, &l.Fingerprint, &l.Status, &l.Headers, &l.Body, &l.Expired, &l.owner, &l.steps, &l.leased)
+	l.Present = err == nil
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}

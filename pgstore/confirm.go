@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // confirm returns when all that the server shows is on the synchronous standby too. A transaction that waits for that is visible to
@@ -18,15 +18,15 @@ import (
 func (s *Store) confirm(ctx context.Context) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	round := s.confirmations.join(func() error {
+	round := s.confirmations.Join(func() error {
 		ctx, cancel := s.bounded(context.Background())
 		defer cancel()
 		return s.confirmed(ctx)
 	})
 	var err error
 	select {
-	case <-round.over:
-		err = round.err
+	case <-round.Over:
+		err = round.Err
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
@@ -52,52 +52,11 @@ func (s *Store) confirmOnce(ctx context.Context) error {
 	}
 	defer conn.Release()
 	watchCommit(conn)
-	if _, err := conn.Exec(ctx, confirmSQL); err != nil {
+	if _, err := conn.Exec(ctx, keytable.ConfirmSQL); err != nil {
 		return err
 	}
 	if commitUnreplicated(conn) {
 		return errors.New("the wait was cancelled")
 	}
 	return nil
-}
-
-// confirmations lets all who wait for one share it. One runs at a time; who comes while it does must wait for the next, since
-// what they have read may be younger than it.
-type confirmations struct {
-	mu      sync.Mutex
-	running bool
-	next    *confirmation // nil if nobody waits for it
-}
-
-type confirmation struct {
-	over chan struct{}
-	err  error // once over is closed
-}
-
-// join returns the next confirmation, and has it run by a goroutine that ends when nobody waits any more.
-func (c *confirmations) join(confirm func() error) *confirmation {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.next == nil {
-		c.next = &confirmation{over: make(chan struct{})}
-	}
-	if !c.running {
-		c.running = true
-		go c.run(confirm)
-	}
-	return c.next
-}
-
-func (c *confirmations) run(confirm func() error) {
-	for {
-		c.mu.Lock()
-		round := c.next
-		c.next, c.running = nil, round != nil
-		c.mu.Unlock()
-		if round == nil {
-			return
-		}
-		round.err = confirm()
-		close(round.over)
-	}
 }

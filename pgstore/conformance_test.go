@@ -137,7 +137,7 @@ func subject(t *testing.T, mode pgx.QueryExecMode, level pgx.TxIsoLevel, lock pg
 func subjectOn(pool *pgxpool.Pool, table string) storetest.Subject {
 	return storetest.Subject{
 		Expire: func(ctx context.Context, key idempotency.Key) error {
-			tag, err := pool.Exec(ctx, `UPDATE `+table+` SET expires_at = now() - interval '1 second' WHERE scope = $1 AND key = $2`, key.Scope, key.Value)
+			tag, err := pool.Exec(ctx, `UPDATE `+table+` SET expires_at = now() - interval '1 second', leased_until = leased_until - interval '1 day' WHERE scope = $1 AND key = $2`, key.Scope, key.Value)
 			if err == nil && tag.RowsAffected() != 1 {
 				err = fmt.Errorf("%d records expired", tag.RowsAffected())
 			}

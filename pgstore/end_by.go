@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // What ShardLock and InsertClaim do otherwise where an attempt ends, or keeps how far it has come.
@@ -18,7 +19,7 @@ import (
 func (a *attempt) queueLock(last *ending) {
 	switch s := a.store; s.config.Lock {
 	case LocalLock:
-		last.queue(s.sql.lock, a.lock)
+		last.queue(s.sql.Lock, a.lock)
 	case ShardLock:
 		last.queue(s.sql.shardLock, a.key.Scope, a.key.Value, a.lock)
 	case InsertClaim:
@@ -39,7 +40,7 @@ func (a *attempt) queueCompleteClaim(last *ending, retention time.Duration) {
 
 // queueSaveClaim turns the claim's row into a pending key's.
 func (a *attempt) queueSaveClaim(last *ending, p idempotency.Progress, lease time.Duration) {
-	last.insertAt = last.queue(a.store.sql.saveClaim, a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.propose(),
+	last.insertAt = last.queue(a.store.sql.saveClaim, a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.Propose(),
 		p.Attempt, p.Completions, p.LastError, lease.Microseconds(), a.claim, a.began, a.table, p.Fingerprint[:])
 }
 
@@ -49,11 +50,11 @@ func (a *attempt) lostBy(err error, at int, last *ending) error {
 		return nil
 	}
 	switch sqlstate, _ := code(err); {
-	case last.bounded && blocked(err) && a.row.kept():
+	case last.bounded && blocked(err) && a.row.Kept():
 		return errTakenOver
 	case last.bounded && blocked(err): // a refusal met another attempt
 		return idempotency.ErrTransactionConflict.Because(known("pgstore: another attempt has claimed the key"))
-	case a.row.kept() || at != last.insertAt:
+	case a.row.Kept() || at != last.insertAt:
 		return nil
 	case sqlstate == endedState:
 		return errEnded
@@ -98,10 +99,10 @@ func (a *attempt) counted(limit int) []any {
 // giveUp ends the lease, and keeps progress; unless the lease is over and somebody has taken over.
 func (a *attempt) giveUp(ctx context.Context, progress idempotency.Progress) error {
 	if a.store.config.Lock == LocalLock {
-		return a.write(ctx, a.store.sql.yield, progress, 0, a.lock)
+		return a.write(ctx, a.store.sql.Yield, progress, 0, a.lock)
 	}
 	a.yields = true
-	return a.write(ctx, a.store.sql.put, progress, 0)
+	return a.write(ctx, a.store.sql.Put, progress, 0)
 }
 
 // exec changes the pending row outside of a handler's transaction. With InsertClaim whoever has taken the key over, and not saved yet,
@@ -121,7 +122,7 @@ func (a *attempt) exec(ctx context.Context, conn *pgxpool.Conn, sql string, args
 	}
 	batch.Queue(sql, args...)
 	changed := batch.Len() - 1
-	batch.Queue(commitSQL)
+	batch.Queue(keytable.CommitSQL)
 	results := conn.SendBatch(ctx, batch)
 	var tag, last pgconn.CommandTag
 	var err error
@@ -138,7 +139,7 @@ func (a *attempt) exec(ctx context.Context, conn *pgxpool.Conn, sql string, args
 	if at-1 > changed { // of COMMIT, which may have come all the same
 		return tag, unsure{err}
 	}
-	_, _ = conn.Exec(ctx, rollbackSQL)
+	_, _ = conn.Exec(ctx, keytable.RollbackSQL)
 	switch sqlstate, _ := code(err); {
 	case sqlstate == "22012":
 		return tag, errTakenOver

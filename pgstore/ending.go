@@ -1,7 +1,6 @@
 package pgstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // ending is the last batch of an attempt, and where in it the statements stand that decide.
@@ -75,7 +75,7 @@ func (a *attempt) commit(ctx context.Context, last *ending) (idempotency.Settled
 	unreplicated := commitUnreplicated(a.conn)
 	a.letGo()
 	switch {
-	case s.tag.String() != commitSQL:
+	case s.tag.String() != keytable.CommitSQL:
 		return idempotency.Settled{}, errFailedStatement
 	case unreplicated:
 		return idempotency.Settled{}, errUnreplicated
@@ -103,14 +103,14 @@ func certain(err error) bool {
 // failed ends an attempt whose last batch failed at a statement before the COMMIT.
 func (a *attempt) failed(ctx context.Context, err error, at int, last *ending) (idempotency.Settled, error) {
 	if a.status() != 'I' {
-		_, _ = a.conn.Exec(ctx, rollbackSQL)
+		_, _ = a.conn.Exec(ctx, keytable.RollbackSQL)
 	}
 	a.letGo()
 	if why := a.lostBy(err, at, last); why != nil {
 		return a.whoWon(ctx, why)
 	}
 	switch sqlstate, column := code(err); {
-	case a.row.kept() && sqlstate == "22012" && at == last.insertAt:
+	case a.row.Kept() && sqlstate == "22012" && at == last.insertAt:
 		return a.whoWon(ctx, a.lostOrEnded(ctx))
 	case sqlstate == "23505" && at == last.insertAt && !a.keyless:
 		// Which statement failed says whose constraint it was; the constraint's name is not to be relied on.
@@ -162,19 +162,19 @@ func (a *attempt) readBack(ctx context.Context, record *idempotency.Record, caus
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.store.config.ReadBackTimeout)
 	defer cancel()
-	if a.row.kept() {
+	if a.row.Kept() {
 		return a.readBackChain(ctx, record, cause)
 	}
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
 		other, found, err := a.store.claim(ctx, a.key, pgx.ReadCommitted) // another snapshot could be older than the lock
 		switch {
-		case found != nil && same(found, record):
+		case found != nil && keytable.Same(found, record):
 			return idempotency.Settled{Record: record, ReadBack: true}, nil
 		case found != nil:
 			return idempotency.Settled{Record: found, ReadBack: true}, nil
 		case err == nil:
 			other.abandon()
-			if other.expired == nil || !same(other.expired, record) {
+			if other.expired == nil || !keytable.Same(other.expired, record) {
 				if refused := refusedCommit(cause); refused != nil {
 					return idempotency.Settled{ReadBack: true}, refused
 				}
@@ -205,10 +205,4 @@ func refusedCommit(err error) error {
 		return idempotency.ErrTransactionAborted.Because(err)
 	}
 	return nil
-}
-
-// same reports whether the record that was read back is the one that was to be committed.
-func same(a, b *idempotency.Record) bool {
-	return a.Fingerprint == b.Fingerprint && a.Response.Status == b.Response.Status &&
-		bytes.Equal(a.Response.Header, b.Response.Header) && bytes.Equal(a.Response.Body, b.Response.Body)
 }

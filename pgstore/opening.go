@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // open begins the next transaction: it takes the lock, and makes sure that the key is still this attempt's. A lock that is held
@@ -55,6 +56,9 @@ func (a *attempt) try(ctx context.Context, p *phase, level pgx.TxIsoLevel) (look
 	return retried(ctx, a.store, func() (look, error) {
 		now, err := a.tryOnce(ctx, p, level)
 		if err != nil {
+			if p.conn != nil {
+				forgetPrepared(p.conn, err)
+			}
 			p.discard(ctx)
 		}
 		return now, err
@@ -70,8 +74,8 @@ func (a *attempt) tryOnce(ctx context.Context, p *phase, level pgx.TxIsoLevel) (
 	}
 	batch := &pgx.Batch{}
 	batch.BeginTx(pgx.TxOptions{IsoLevel: level})
-	batch.Queue(a.store.sql.lock, a.lock)
-	batch.Queue(a.store.sql.look, a.key.Scope, a.key.Value)
+	batch.Queue(a.store.sql.Lock, a.lock)
+	batch.Queue(a.store.sql.Look, a.key.Scope, a.key.Value)
 	results := p.conn.SendBatch(ctx, batch)
 	var standby bool
 	_, err = results.Exec()
@@ -79,9 +83,9 @@ func (a *attempt) tryOnce(ctx context.Context, p *phase, level pgx.TxIsoLevel) (
 		err = results.QueryRow().Scan(&now.locked, &p.began, &p.table, &standby)
 	}
 	if err == nil {
-		err = results.QueryRow().Scan(&now.state, &now.fingerprint, &now.status, &now.headers, &now.body, &now.expired, &now.owner, &now.steps, &now.leased)
-		now.present = !errors.Is(err, pgx.ErrNoRows)
-		if !now.present {
+		err = results.QueryRow().Scan(&now.State, &now.Fingerprint, &now.Status, &now.Headers, &now.Body, &now.Expired, &now.owner, &now.steps, &now.leased)
+		now.Present = !errors.Is(err, pgx.ErrNoRows)
+		if !now.Present {
 			err = nil
 		}
 	}
@@ -101,7 +105,7 @@ func (p *phase) discard(ctx context.Context) {
 		return
 	}
 	if conn := p.conn.Conn(); !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {
-		_, _ = conn.Exec(ctx, rollbackSQL)
+		_, _ = conn.Exec(ctx, keytable.RollbackSQL)
 	}
 	p.conn.Release()
 	p.conn = nil
@@ -109,16 +113,16 @@ func (p *phase) discard(ctx context.Context) {
 
 // stillOwned compares the key's row with what this attempt left or found.
 func (a *attempt) stillOwned(now look) error {
-	if a.row.kept() {
-		if now.present && now.state == pendingState && bytes.Equal(now.owner, a.row.owner) {
+	if a.row.Kept() {
+		if now.Present && now.State == keytable.PendingState && bytes.Equal(now.owner, a.row.Owner) {
 			return nil
 		}
 		return errTakenOver
 	}
-	if now.present && !now.expired {
+	if now.Present && !now.Expired {
 		return errTakenOver
 	}
-	if now.expired && a.expired == nil {
+	if now.Expired && a.expired == nil {
 		a.expired = &idempotency.Record{}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // Outside is a statement that a protected handler sent over another connection than its transaction's: what it wrote stays
@@ -74,7 +76,7 @@ func (t *OutsideTracer) ended(ctx context.Context, sql string, tag pgconn.Comman
 		found.SQL = sql
 	}
 	switch tag.String() {
-	case "BEGIN", "START TRANSACTION", commitSQL, rollbackSQL, "SAVEPOINT", "RELEASE":
+	case "BEGIN", "START TRANSACTION", keytable.CommitSQL, keytable.RollbackSQL, "SAVEPOINT", "RELEASE":
 		if !strings.Contains(found.SQL, ";") { // otherwise it is only the last of several
 			return
 		}

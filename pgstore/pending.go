@@ -26,8 +26,8 @@ func (s *Store) Pending(ctx context.Context, due idempotency.Due) (idempotency.P
 	defer conn.Release()
 	batch := &pgx.Batch{}
 	due.MaxCompletions = min(due.MaxCompletions, math.MaxInt32) // of Held, to which nobody comes
-	batch.Queue(s.sql.pending, due.MaxCompletions, due.Backoff.Seconds(), due.MaxBackoff.Seconds(), due.Limit)
-	batch.Queue(s.sql.stuck, due.MaxCompletions)
+	batch.Queue(s.sql.Pending, due.MaxCompletions, due.Backoff.Seconds(), due.MaxBackoff.Seconds(), due.Limit)
+	batch.Queue(s.sql.Stuck, due.MaxCompletions)
 	results := conn.SendBatch(ctx, batch)
 	defer results.Close()
 	rows, err := results.Query()
@@ -64,7 +64,7 @@ func (a *attempt) CountPending(ctx context.Context, limit int) (n int, err error
 	}
 	ctx, cancel := a.store.bounded(ctx)
 	defer cancel()
-	if err := a.conn.QueryRow(ctx, a.store.sql.countPending, a.counted(limit)...).Scan(&n); err != nil {
+	if err := a.conn.QueryRow(ctx, a.store.sql.CountPending, a.counted(limit)...).Scan(&n); err != nil {
 		return 0, refusedBy(err)
 	}
 	return n, nil

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // Reap deletes up to limit expired records, oldest first, if no other process of this table's is reaping. It goes on where its last
@@ -19,17 +20,17 @@ import (
 // With an error, what is counted as deleted is.
 func (s *Store) Reap(ctx context.Context, limit int) (idempotency.Reaped, error) {
 	var total idempotency.Reaped
-	if from := s.reaping.next(); from != beginning {
+	if from := s.reaping.Next(); from != keytable.Beginning {
 		reaped, err := s.reapFrom(ctx, from, limit)
-		if err != nil || reaped.Busy || reaped.Deleted >= limit || !s.reaping.due() {
+		if err != nil || reaped.Busy || reaped.Deleted >= limit || !s.reaping.Due() {
 			return reaped, err
 		}
 		total = reaped
 	}
 	began := time.Now()
-	reaped, err := s.reapFrom(ctx, beginning, limit-total.Deleted)
+	reaped, err := s.reapFrom(ctx, keytable.Beginning, limit-total.Deleted)
 	if !reaped.Busy {
-		s.reaping.fromTheBeginning(time.Since(began))
+		s.reaping.FromTheBeginning(time.Since(began))
 	}
 	total.Deleted += reaped.Deleted
 	total.Busy = reaped.Busy && total.Deleted == 0
@@ -37,7 +38,7 @@ func (s *Store) Reap(ctx context.Context, limit int) (idempotency.Reaped, error)
 }
 
 // reapFrom deletes up to limit records in a transaction of its own, of those that expired at from or later.
-func (s *Store) reapFrom(ctx context.Context, from pgtype.Timestamptz, limit int) (idempotency.Reaped, error) {
+func (s *Store) reapFrom(ctx context.Context, from int64, limit int) (idempotency.Reaped, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	conn, err := s.acquire(ctx)
@@ -49,7 +50,7 @@ func (s *Store) reapFrom(ctx context.Context, from pgtype.Timestamptz, limit int
 	var last pgtype.Timestamptz
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var mine bool
-		if err := tx.QueryRow(ctx, s.sql.reapLock, reaperLock(s.sql.namespace), s.config.Reaper == nil).Scan(&mine, nil, nil); err != nil {
+		if err := tx.QueryRow(ctx, s.sql.ReapLock, keytable.ReaperLock(s.sql.Namespace), s.config.Reaper == nil).Scan(&mine, nil, nil); err != nil {
 			return err
 		}
 		if !mine {
@@ -57,7 +58,7 @@ func (s *Store) reapFrom(ctx context.Context, from pgtype.Timestamptz, limit int
 			return nil
 		}
 		if s.config.Reaper == nil {
-			return tx.QueryRow(ctx, s.sql.reap, limit, from).Scan(&reaped.Deleted, &last)
+			return tx.QueryRow(ctx, s.sql.Reap, limit, moment(from)).Scan(&reaped.Deleted, &last)
 		}
 		var err error
 		reaped.Deleted, err = s.config.Reaper.Reap(ctx, tx, limit)
@@ -70,7 +71,19 @@ func (s *Store) reapFrom(ctx context.Context, from pgtype.Timestamptz, limit int
 		return idempotency.Reaped{}, refusedBy(err)
 	}
 	if !reaped.Busy {
-		s.reaping.got(reaped.Deleted >= limit, last)
+		latest := int64(keytable.Beginning)
+		if last.Valid {
+			latest = microseconds(last)
+		}
+		s.reaping.Got(reaped.Deleted >= limit, latest)
 	}
 	return reaped, nil
+}
+
+// moment is microseconds' inverse.
+func moment(at int64) pgtype.Timestamptz {
+	if at == keytable.Beginning {
+		return pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
+	}
+	return pgtype.Timestamptz{Time: keytable.Epoch.Add(time.Duration(at) * time.Microsecond), Valid: true}
 }

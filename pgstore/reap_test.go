@@ -114,7 +114,7 @@ func (e *explains) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndDa
 func TestWithoutStatisticsABatchDoesNotSortAllThatIsOver(t *testing.T) {
 	t.Parallel()
 	seen := &explains{}
-	w := newWorld(t, func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.ConnConfig.Tracer = seen })
+	w := newWorld(t, locally, func(_ *idempotency.Config, _ *pgstore.Config, c *pgxpool.Config) { c.ConnConfig.Tracer = seen })
 	seen.sql = w.store.ReapSQL()
 	_, err := w.pool.Exec(t.Context(), `ALTER TABLE idempotency_keys SET (autovacuum_enabled = off)`)
 	require.NoError(t, err)

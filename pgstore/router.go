@@ -38,7 +38,11 @@ type Router struct {
 	unheard map[string]error // by cluster: what reaping it has failed with, and nobody has been told yet
 }
 
-var _ idempotency.Recoverer = (*Router)(nil)
+var (
+	_ idempotency.Recoverer     = (*Router)(nil)
+	_ idempotency.Transactional = (*Router)(nil)
+	_ idempotency.Leaser        = (*Router)(nil)
+)
 
 // NewRouter returns a Router over stores, each under the name of its cluster. route names the cluster of a scope. It is called for every request, by
 // many goroutines, and must be quick and always give the same answer; "" says that the scope is nowhere just now, for as long as it
@@ -56,6 +60,9 @@ func NewRouter(stores map[string]*Store, route func(scope string) string, config
 		clusters: maps.Clone(stores), names: slices.Sorted(maps.Keys(stores)), route: route, config: config, unheard: map[string]error{},
 	}, nil
 }
+
+// Transactional reports true: every cluster is a [Store].
+func (r *Router) Transactional() bool { return true }
 
 // cluster returns the store of a cluster.
 func (r *Router) cluster(name string) (*Store, error) {

@@ -102,7 +102,8 @@ func TestARouterConforms(t *testing.T) {
 		return storetest.Subject{
 			Store: store, Peer: peer,
 			Expire: func(ctx context.Context, key idempotency.Key) error {
-				return one(onAll(ctx, pools, `WITH done AS (UPDATE idempotency_keys SET expires_at = now() - interval '1 second' WHERE scope = $1 AND key = $2 RETURNING 1)
+				return one(onAll(ctx, pools, `WITH done AS (UPDATE idempotency_keys SET expires_at = now() - interval '1 second',
+					leased_until = leased_until - interval '1 day' WHERE scope = $1 AND key = $2 RETURNING 1)
 					SELECT count(*) FROM done`, key.Scope, key.Value))
 			},
 			EndLease: func(ctx context.Context, key idempotency.Key) error {

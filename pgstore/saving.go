@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // commitProgress commits the open transaction with progress, and closes it in any case.
@@ -25,17 +26,17 @@ func (a *attempt) commitProgress(ctx context.Context, p idempotency.Progress, le
 	}
 	last := &ending{batch: &pgx.Batch{}}
 	sql := &a.store.sql
-	if a.row.kept() {
-		last.insertAt = last.queue(sql.save, a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.propose(),
-			p.Attempt, p.Completions, p.LastError, lease.Microseconds(), a.row.owner, a.began, a.table, p.Fingerprint[:])
+	if a.row.Kept() {
+		last.insertAt = last.queue(sql.Save, a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.Propose(),
+			p.Attempt, p.Completions, p.LastError, lease.Microseconds(), a.row.Owner, a.began, a.table, p.Fingerprint[:])
 	} else if a.claim != nil {
 		a.queueSaveClaim(last, p, lease)
 	} else {
 		a.queueDeleteExpired(last.batch)
-		last.insertAt = last.queue(sql.beginChain, a.key.Scope, a.key.Value, p.Fingerprint[:], p.RecoveryPoint, p.Steps, p.Request, a.row.propose(),
+		last.insertAt = last.queue(sql.BeginChain, a.key.Scope, a.key.Value, p.Fingerprint[:], p.RecoveryPoint, p.Steps, p.Request, a.row.Propose(),
 			p.Attempt, p.Completions, p.LastError, a.began, a.table, lease.Microseconds())
 	}
-	last.commitAt = last.queue(commitSQL)
+	last.commitAt = last.queue(keytable.CommitSQL)
 	s := a.send(bounded, last)
 	switch {
 	case s.certain:
@@ -52,19 +53,19 @@ func (a *attempt) commitProgress(ctx context.Context, p idempotency.Progress, le
 	unreplicated := commitUnreplicated(a.conn)
 	a.letGo()
 	switch {
-	case s.tag.String() != commitSQL:
+	case s.tag.String() != keytable.CommitSQL:
 		return errFailedStatement
 	case unreplicated:
 		return errUnreplicated
 	}
-	a.row.accepted()
+	a.row.Accepted()
 	return nil
 }
 
 // notSaved says why the server did not commit a recovery point.
 func (a *attempt) notSaved(ctx context.Context, s sent, last *ending) error {
 	if a.status() != 'I' {
-		_, _ = a.conn.Exec(ctx, rollbackSQL)
+		_, _ = a.conn.Exec(ctx, keytable.RollbackSQL)
 	}
 	a.letGo()
 	if why := a.lostBy(s.err, s.at, last); why != nil {
@@ -95,13 +96,13 @@ func (a *attempt) lostOrEnded(ctx context.Context) error {
 	defer conn.Release()
 	var state string
 	var owner []byte
-	err = conn.QueryRow(ctx, `SELECT state, owner FROM `+a.store.sql.table+` WHERE scope = $1 AND key = $2`, a.key.Scope, a.key.Value).Scan(&state, &owner)
+	err = conn.QueryRow(ctx, a.store.sql.Owner, a.key.Scope, a.key.Value).Scan(&state, &owner)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return errTakenOver
 	case err != nil:
 		return refusedBy(err)
-	case state == pendingState && bytes.Equal(owner, a.row.owner):
+	case state == keytable.PendingState && bytes.Equal(owner, a.row.Owner):
 		return errEnded
 	}
 	return errTakenOver
@@ -111,17 +112,17 @@ func (a *attempt) lostOrEnded(ctx context.Context) error {
 // token is this attempt's is true before and after. So a reply that is lost is asked for again, until ReadBackTimeout; a
 // foreign effect shall not go unrecorded for a connection that broke.
 func (a *attempt) put(ctx context.Context, p idempotency.Progress, lease time.Duration) error {
-	return a.write(ctx, a.store.sql.put, p, lease)
+	return a.write(ctx, a.store.sql.Put, p, lease)
 }
 
 func (a *attempt) write(ctx context.Context, sql string, p idempotency.Progress, lease time.Duration, more ...any) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.store.config.ReadBackTimeout)
 	defer cancel()
-	a.row.propose()
+	a.row.Propose()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
 		err := a.writeOnce(ctx, sql, p, lease, more)
 		if err == nil {
-			a.row.accepted()
+			a.row.Accepted()
 			return nil
 		}
 		if own := (*idempotency.Error)(nil); errors.As(err, &own) || certain(err) && !isConflict(err) {
@@ -146,8 +147,8 @@ func (a *attempt) writeOnce(ctx context.Context, sql string, p idempotency.Progr
 	}
 	defer conn.Release()
 	watchCommit(conn)
-	values := append([]any{a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.next,
-		p.Attempt, p.Completions, p.LastError, lease.Microseconds(), a.row.owner, p.Fingerprint[:]}, more...)
+	values := append([]any{a.key.Scope, a.key.Value, p.RecoveryPoint, p.Steps, p.Request, a.row.Next,
+		p.Attempt, p.Completions, p.LastError, lease.Microseconds(), a.row.Owner, p.Fingerprint[:]}, more...)
 	tag, err := a.exec(ctx, conn, sql, values...)
 	switch {
 	case err != nil:
@@ -167,12 +168,12 @@ func (a *attempt) wasSaved(ctx context.Context, p idempotency.Progress, cause er
 	switch {
 	case err != nil:
 		return err
-	case now.state == pendingState && bytes.Equal(now.owner, a.row.next) && bytes.Equal(now.steps, p.Steps):
+	case now.State == keytable.PendingState && bytes.Equal(now.owner, a.row.Next) && bytes.Equal(now.steps, p.Steps):
 		// What follows may be a foreign call, and a retry after a failover must know of it.
 		if err := a.store.confirm(context.WithoutCancel(ctx)); err != nil {
 			return err
 		}
-		a.row.accepted()
+		a.row.Accepted()
 		return nil
 	case a.stillOwned(now) == nil:
 		if refused := refusedCommit(cause); refused != nil {
@@ -189,15 +190,15 @@ func (a *attempt) readBackChain(ctx context.Context, record *idempotency.Record,
 	if err != nil {
 		return idempotency.Settled{}, err
 	}
-	if now.present && now.state == completedState {
-		found, err := now.record()
+	if now.Present && now.State == keytable.CompletedState {
+		found, err := now.Record()
 		if err == nil {
 			err = a.store.confirm(context.WithoutCancel(ctx))
 		}
 		if err != nil {
 			return idempotency.Settled{ReadBack: true}, err
 		}
-		if same(found, record) {
+		if keytable.Same(found, record) {
 			found = record
 		}
 		return idempotency.Settled{Record: found, ReadBack: true}, nil
@@ -245,14 +246,14 @@ func (a *attempt) noTransaction(ctx context.Context, err error) (idempotency.Set
 // settled ends the lease of an attempt that is known to have failed: the next one need not wait for it.
 func (a *attempt) settled(ctx context.Context, settled idempotency.Settled, err error) (idempotency.Settled, error) {
 	a.unclaim(ctx, err)
-	if err == nil || !a.row.kept() || errors.Is(err, idempotency.ErrOutcomeUnknown) || errors.Is(err, idempotency.ErrLeaseLost) {
+	if err == nil || !a.row.Kept() || errors.Is(err, idempotency.ErrOutcomeUnknown) || errors.Is(err, idempotency.ErrLeaseLost) {
 		return settled, err
 	}
 	ctx, cancel := a.store.bounded(context.WithoutCancel(ctx))
 	defer cancel()
 	if conn, acquired := a.store.acquire(ctx); acquired == nil {
 		defer conn.Release()
-		_, _ = a.exec(ctx, conn, a.store.sql.endLease, a.key.Scope, a.key.Value, a.row.owner, reason(err), errors.Is(err, idempotency.ErrTransactionEnded)) // if not, it ends by itself
+		_, _ = a.exec(ctx, conn, a.store.sql.EndLease, a.key.Scope, a.key.Value, a.row.Owner, reason(err), errors.Is(err, idempotency.ErrTransactionEnded)) // if not, it ends by itself
 	}
 	return settled, err
 }

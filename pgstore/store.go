@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // Config configures a [Store]. The zero value works; [NewWithConfig] copies it.
@@ -50,12 +49,12 @@ type Store struct {
 	sql    statements
 
 	patient       bool // the reaper may wait for an attempt in vain
-	confirmations confirmations
-	reaping       reaping
+	confirmations keytable.Confirmations
+	reaping       keytable.Reaping
 	observed      atomic.Bool // that a claim excludes another one
 }
 
-var _ idempotency.Store = (*Store)(nil)
+var _ idempotency.Transactional = (*Store)(nil)
 
 // New returns a Store on pool with the default configuration. It opens no connection; call [Store.Check] at start.
 func New(pool *pgxpool.Pool) *Store {
@@ -75,8 +74,8 @@ func NewWithConfig(pool *pgxpool.Pool, config Config) (*Store, error) {
 	default:
 		return nil, fmt.Errorf("pgstore: Config.Isolation is %q: use pgx.ReadCommitted, pgx.RepeatableRead or pgx.Serializable", config.Isolation)
 	}
-	if err := checkSchema(config.Schema); err != nil {
-		return nil, err
+	if err := keytable.CheckSchema(config.Schema); err != nil {
+		return nil, fmt.Errorf("pgstore: %w", err)
 	}
 	lock, err := config.Lock.check()
 	if err != nil {
@@ -109,15 +108,8 @@ func NewWithConfig(pool *pgxpool.Pool, config Config) (*Store, error) {
 	return &Store{pool: pool, config: config, sql: sql, patient: patient}, nil
 }
 
-// checkSchema refuses a name that the server would take for another one: it cuts a longer one short, without an error, and the lock
-// of a key is made of the name as it stands here.
-func checkSchema(name string) error {
-	const most = 63
-	if len(name) > most || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
-		return fmt.Errorf("pgstore: Config.Schema is %q: a schema's name has up to %d bytes of UTF-8 without NUL", name, most)
-	}
-	return nil
-}
+// Transactional reports true: what is written by [Tx] and the response are one commit.
+func (s *Store) Transactional() bool { return true }
 
 // acquire takes a connection from the pool.
 func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {

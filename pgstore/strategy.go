@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // Lock is what keeps two attempts off one key while the first of them is at work. Whatever it lets through, the primary key decides:
@@ -64,14 +66,15 @@ const (
 	insertClaimSQL = `INSERT INTO {table} (scope, key, state, fingerprint, owner, created_at) VALUES ($1, $2, 'pending', '', $3, now())
 ON CONFLICT (scope, key) DO NOTHING`
 
-	// leftClaimSQL takes over a claim's row that a handler has committed by itself.
-	leftClaimSQL = `SELECT owner FROM {table} WHERE scope = $1 AND key = $2 AND state = 'pending' AND octet_length(fingerprint) = 0 FOR UPDATE NOWAIT`
+	// leftClaimSQL takes over a claim's row that a handler has committed by itself. A pending key's row has a recovery point or a request.
+	leftClaimSQL = `SELECT owner FROM {table} WHERE scope = $1 AND key = $2 AND state = 'pending' AND octet_length(fingerprint) = 0
+AND recovery_point IS NULL AND steps IS NULL AND request IS NULL FOR UPDATE NOWAIT`
 
 	// unclaimSQL deletes such a row, once that has been found out.
 	unclaimSQL = `DELETE FROM {table} WHERE scope = $1 AND key = $2 AND state = 'pending' AND octet_length(fingerprint) = 0 AND owner = $3`
 
-	// leasedSQL is asked before a pending row is locked, so that a request which only finds the lease alive is in nobody's way.
-	leasedSQL = `SELECT coalesce(leased_until > statement_timestamp(), false) FROM {table} WHERE scope = $1 AND key = $2 AND state = 'pending'`
+	// leasedSQL is asked before a pending row is locked, so that a request which only finds the lease alive, or the key lent, is in nobody's way.
+	leasedSQL = `SELECT coalesce(leased_until > statement_timestamp(), false) OR ` + keytable.LentSQL + ` FROM {table} WHERE scope = $1 AND key = $2 AND state = 'pending'`
 
 	// rowLockSQL is what an advisory lock is otherwise for a row that is pending.
 	rowLockSQL = `SELECT 1 FROM {table} WHERE scope = $1 AND key = $2 FOR UPDATE SKIP LOCKED`
@@ -82,7 +85,7 @@ ON CONFLICT (scope, key) DO NOTHING`
 	claimChangedSQL = `SELECT 1 / CASE WHEN now() = {began}::timestamptz THEN count(*) ELSE sqrt(-1 - count(*)) END FROM saved`
 	endedState      = "2201F" // of a negative number's root
 
-	// writtenElsewhereSQL is writtenSQL where the claim itself has written, or where what is written is written on another
+	// writtenElsewhereSQL is written where the claim itself has written, or where what is written is written on another
 	// node: a statement that writes, or locks rows, holds a lock on its table here. The claim's are on the keys' table, its
 	// partitions, what holds their long values, and the indexes of all those.
 	writtenElsewhereSQL = `WITH RECURSIVE parts AS (SELECT $1::oid AS relid UNION SELECT inhrelid FROM pg_inherits JOIN parts ON inhparent = relid),
@@ -91,45 +94,53 @@ SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 
 	AND relation NOT IN (SELECT relid FROM keys UNION SELECT indexrelid FROM pg_index WHERE indrelid IN (SELECT relid FROM keys)))`
 
 	// countOthersPendingSQL is countPendingSQL without the claim's own row.
-	countOthersPendingSQL = `SELECT count(*) FROM (SELECT FROM {table} WHERE state = 'pending' AND scope = $1 AND key <> $3 LIMIT $2) counted`
+	countOthersPendingSQL = `SELECT count(*) FROM (SELECT FROM {table} WHERE state = 'pending' AND scope = $1 AND key <> $3 AND NOT ` + keytable.LentSQL + ` LIMIT $2) counted`
 )
 
 // heldSQL reports whether a scope has keys that count: all but those that are over. One without an end, or in a state that is not
 // known, counts.
 const heldSQL = `SELECT EXISTS (SELECT FROM {table} WHERE scope = $1 AND (state = 'completed' AND expires_at <= statement_timestamp()) IS NOT TRUE)`
 
-// strategyStatements are those that differ with the lock.
-type strategyStatements struct {
-	written, reapDistributed, undistributed, held             string
+// statements are those for one table: what every store says, and what differs with the lock.
+type statements struct {
+	keytable.Statements
+	table                                                     string // the quoted name
+	written, reapDistributed, held                            string
 	identity, shardLock, shardYield                           string
 	unbound, insertClaim, leftClaim, unclaim, rowLock, leased string
 	completeClaim, saveClaim                                  string
 }
 
-// under adapts the statements to a lock. With LocalLock they stay what they are.
-func (s statements) under(lock Lock, in *strings.Replacer) statements {
-	s.written, s.undistributed, s.held = writtenSQL, in.Replace(undistributedSQL), in.Replace(heldSQL)
+// newStatements adapts the statements to a lock. With LocalLock they stay what they are.
+func newStatements(schema string, lock Lock) statements {
+	name := keytable.NameIn(schema)
+	s := statements{
+		Statements: keytable.Of(name), table: name.Quoted,
+		written: keytable.WrittenSQL, held: name.In(heldSQL),
+	}
 	if lock == LocalLock {
 		return s
 	}
-	s.written, s.reapDistributed = writtenElsewhereSQL, in.Replace(reapDistributedSQL)
-	s.identity, s.shardLock, s.shardYield = in.Replace(identitySQL), in.Replace(shardLockSQL), in.Replace(shardYieldSQL)
+	s.written, s.reapDistributed = writtenElsewhereSQL, name.In(reapDistributedSQL)
+	s.identity, s.shardLock, s.shardYield = name.In(identitySQL), name.In(shardLockSQL), name.In(shardYieldSQL)
 	// A function whose value changes within a statement is refused in an UPDATE of a distributed table.
 	steady := func(sql string) string {
-		return in.Replace(strings.ReplaceAll(sql, "clock_timestamp()", "statement_timestamp()"))
+		return name.In(strings.ReplaceAll(sql, "clock_timestamp()", "statement_timestamp()"))
 	}
-	s.put, s.renew, s.endLease = steady(putSQL), steady(renewSQL), steady(endLeaseSQL)
+	s.Put, s.Renew, s.EndLease = steady(keytable.PutSQL), steady(keytable.RenewSQL), steady(keytable.EndLeaseSQL)
+	s.Acquire, s.Settle = steady(keytable.AcquireSQL), steady(keytable.SettleSQL)
+	s.Extend, s.Free = steady(keytable.ExtendSQL), steady(keytable.FreeSQL)
 	if lock == ShardLock {
 		return s
 	}
-	s.unbound, s.insertClaim, s.rowLock = in.Replace(unboundSQL), in.Replace(insertClaimSQL), in.Replace(rowLockSQL)
-	s.leftClaim, s.unclaim, s.leased = in.Replace(leftClaimSQL), in.Replace(unclaimSQL), in.Replace(leasedSQL)
-	s.chain = in.Replace(chainSQL + " FOR UPDATE NOWAIT")
-	s.countPending = in.Replace(countOthersPendingSQL)
+	s.unbound, s.insertClaim, s.rowLock = name.In(unboundSQL), name.In(insertClaimSQL), name.In(rowLockSQL)
+	s.leftClaim, s.unclaim, s.leased = name.In(leftClaimSQL), name.In(unclaimSQL), name.In(leasedSQL)
+	s.Chain = name.In(keytable.ChainSQL + " FOR UPDATE NOWAIT")
+	s.CountPending = name.In(countOthersPendingSQL)
 	claim := func(sql, began string) string {
-		return in.Replace(strings.Replace(sql, changedSQL, strings.Replace(claimChangedSQL, "{began}", began, 1), 1))
+		return name.In(strings.Replace(sql, changedSQL, strings.Replace(claimChangedSQL, "{began}", began, 1), 1))
 	}
-	s.completeClaim, s.saveClaim = claim(completeChainSQL, "$8"), claim(saveSQL, "$12")
+	s.completeClaim, s.saveClaim = claim(keytable.CompleteChainSQL, "$8"), claim(keytable.SaveSQL, "$12")
 	return s
 }
 

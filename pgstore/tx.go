@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // ErrTxGuarded is what Commit and Rollback of the handler's transaction return. The transaction belongs to the library: it is
@@ -70,7 +72,7 @@ func (g *guard) note(tx pgx.Tx, tag pgconn.CommandTag, err error) error {
 		g.conflict.Store(true)
 	}
 	// A ROLLBACK of a savepoint has the same tag as one of the transaction; after the latter nothing is open.
-	if conn := tx.Conn(); tag.String() == commitSQL || conn != nil && conn.PgConn().TxStatus() == 'I' && !conn.IsClosed() {
+	if conn := tx.Conn(); tag.String() == keytable.CommitSQL || conn != nil && conn.PgConn().TxStatus() == 'I' && !conn.IsClosed() {
 		g.ended.Store(true)
 	}
 	return err

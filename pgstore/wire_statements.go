@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/onlyonce/onlyonce/idempotency"
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // claim is attempt.ask on a wire.
@@ -16,8 +17,8 @@ func (w *wire) claim(ctx context.Context, a *attempt, level pgx.TxIsoLevel) (ask
 	said := claimAnswers{attempt: a}
 	_, err := w.roundTrip(ctx, append(w.batch[:0],
 		statement{sql: beginSQL(level)},
-		statement{sql: sql.lock, args: w.args(w.int8(a.lock))},
-		statement{sql: sql.read, args: w.args(w.text(a.key.Scope), w.text(a.key.Value))},
+		statement{sql: sql.Lock, args: w.args(w.int8(a.lock))},
+		statement{sql: sql.Read, args: w.args(w.text(a.key.Scope), w.text(a.key.Value))},
 	), &said)
 	a.hold(&transaction{conn: a.conn.Conn(), bound: a.store.config.Timeout})
 	return said.asked, err
@@ -51,7 +52,7 @@ func (c *claimAnswers) row(at int, values [][]byte) error {
 
 // read is [Store.Lookup]'s statement on a wire.
 func (w *wire) read(ctx context.Context, s *Store, key idempotency.Key, found *row) error {
-	_, err := w.roundTrip(ctx, append(w.batch[:0], statement{sql: s.sql.read, args: w.args(w.text(key.Scope), w.text(key.Value))}), (*readAnswers)(found))
+	_, err := w.roundTrip(ctx, append(w.batch[:0], statement{sql: s.sql.Read, args: w.args(w.text(key.Scope), w.text(key.Value))}), (*readAnswers)(found))
 	return err
 }
 
@@ -63,9 +64,9 @@ func (r *readAnswers) row(_ int, values [][]byte) error { return (*row)(r).read(
 // read is scan of a row that came by a wire.
 func (r *row) read(values [][]byte) error {
 	from := columns{values: values}
-	r.state, r.fingerprint, r.status, r.headers, r.body = string(from.next(0)), from.bytes(), from.int2(), from.bytes(), from.bytes()
+	r.State, r.Fingerprint, r.Status, r.Headers, r.Body = string(from.next(0)), from.bytes(), from.int2(), from.bytes(), from.bytes()
 	expires, now := from.moment(), from.moment()
-	r.judge(expires, now, string(from.next(0)), string(from.next(0)))
+	r.Judge(expires, now, string(from.next(0)), string(from.next(0)))
 	return from.end()
 }
 
@@ -88,12 +89,12 @@ func (w *wire) completion(a *attempt, record *idempotency.Record, retention time
 	statements := w.batch[:0]
 	scope, key := w.text(a.key.Scope), w.text(a.key.Value)
 	if a.expired != nil {
-		statements = append(statements, statement{sql: sql.deleteExpired, args: w.args(scope, key)})
+		statements = append(statements, statement{sql: sql.DeleteExpired, args: w.args(scope, key)})
 	}
 	statements = append(statements,
-		statement{sql: sql.complete, args: w.args(scope, key, record.Fingerprint[:], w.int2(r.Status), notNil(r.Header), notNil(r.Body),
+		statement{sql: sql.Complete, args: w.args(scope, key, record.Fingerprint[:], w.int2(r.Status), notNil(r.Header), notNil(r.Body),
 			w.time(a.began), w.interval(retention), w.int4(a.table))},
-		statement{sql: commitSQL})
+		statement{sql: keytable.CommitSQL})
 	commitAt := len(statements) - 1
 	return &ending{
 		wired: &wiredEnding{wire: w, statements: statements, insertAt: commitAt - 1}, record: record, insertAt: commitAt - 1, commitAt: commitAt,

@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"weak"
@@ -269,8 +270,8 @@ func TestAHandlerMayDeallocateWhatIsPrepared(t *testing.T) {
 // execute the wrong one.
 func TestANameOfAPreparedStatementIsOneStatement(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	other := newWorld(t)
+	w := newWorld(t, locally)
+	other := newWorld(t, locally)
 	_, err := other.store.Lookup(t.Context(), other.key)
 	require.NoError(t, err)
 	statements := map[string]string{}
@@ -347,7 +348,7 @@ type polite struct {
 	net.Conn
 	mu     sync.Mutex
 	closed bool
-	waited *bool
+	waited *atomic.Bool
 }
 
 func (p *polite) NetConn() net.Conn { return beneath{p.Conn, p} }
@@ -355,7 +356,9 @@ func (p *polite) NetConn() net.Conn { return beneath{p.Conn, p} }
 func (p *polite) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	*p.waited = *p.waited || !p.closed
+	if !p.closed {
+		p.waited.Store(true)
+	}
 	return p.Conn.Close()
 }
 
@@ -373,7 +376,7 @@ func (b beneath) Close() error {
 
 func TestAnEncryptedConnectionIsNotWaitedForWhenItIsGivenUp(t *testing.T) {
 	t.Parallel()
-	var waited bool
+	var waited atomic.Bool
 	w := newWorld(t, func(_ *idempotency.Config, s *pgstore.Config, c *pgxpool.Config) {
 		c.MaxConns, s.Timeout = 1, 300*time.Millisecond
 		c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -392,6 +395,6 @@ func TestAnEncryptedConnectionIsNotWaitedForWhenItIsGivenUp(t *testing.T) {
 	require.NoError(t, err)
 	_, err = w.store.Lookup(t.Context(), w.key)
 	require.ErrorIs(t, err, idempotency.ErrStoreUnavailable)
-	require.False(t, waited)
+	require.False(t, waited.Load())
 	require.NoError(t, tx.Rollback(t.Context()))
 }

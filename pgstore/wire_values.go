@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/onlyonce/onlyonce/internal/keytable"
 )
 
 // The values of the store's own statements in PostgreSQL's binary format. An argument is valid until the round trip has
@@ -41,10 +43,7 @@ func (w *wire) int8(n int64) []byte {
 	return w.values[at:len(w.values):len(w.values)]
 }
 
-// PostgreSQL counts microseconds from here.
-var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-
-func (w *wire) time(t time.Time) []byte { return w.int8(t.Sub(epoch).Microseconds()) }
+func (w *wire) time(t time.Time) []byte { return w.int8(t.Sub(keytable.Epoch).Microseconds()) }
 
 // interval is in microseconds, without days and months.
 func (w *wire) interval(d time.Duration) []byte {
@@ -99,7 +98,7 @@ func (c *columns) uint32() uint32 {
 // time reads a timestamptz that is neither NULL nor infinite.
 func (c *columns) time() time.Time {
 	if value := c.next(8); value != nil {
-		return epoch.Add(time.Duration(int64(binary.BigEndian.Uint64(value))) * time.Microsecond)
+		return keytable.Epoch.Add(time.Duration(int64(binary.BigEndian.Uint64(value))) * time.Microsecond)
 	}
 	return time.Time{}
 }
@@ -109,7 +108,7 @@ func (c *columns) moment() int64 {
 	if value := c.next(8); value != nil {
 		return int64(binary.BigEndian.Uint64(value))
 	}
-	return never
+	return keytable.Never
 }
 
 func (c *columns) int2() *int {

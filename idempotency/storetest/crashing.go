@@ -40,7 +40,7 @@ var crashing = []test{
 func (s *scenario) crashed() idempotency.Attempt {
 	s.Helper()
 	if s.Crash == nil {
-		s.Skip("an attempt of this store ends with the process, as the store does")
+		s.Skip("Subject.Crash is not given: where the store does not end with its process, nobody knows what a crash leaves")
 	}
 	attempt := s.claim(s.Store, key)
 	s.write(attempt, "crashed")

@@ -180,7 +180,7 @@ var losing = []test{
 	}},
 	{"A crash in a step loses that step alone, and the lease is what others wait for", func(s *scenario) {
 		if s.Crash == nil {
-			s.Skip("an attempt of this store ends with the process, as the store does")
+			s.Skip("Subject.Crash is not given: where the store does not end with its process, nobody knows what a crash leaves")
 		}
 		w := s.chain(s.Store, key)
 		w.step("one", progress("one", 1))

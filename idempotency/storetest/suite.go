@@ -5,6 +5,20 @@
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) storetest.Subject { … })
 //	}
+//
+// What a store cannot do it leaves out of its [Subject], and its tests are skipped with a reason (go test -v shows them). That is its
+// part of the contract then, which its documentation has to say:
+//
+//   - Without Write and Effects, no test looks at effects: the store is not transactional, and what a handler did stays when it
+//     is refused, released or crashes. All the rest is about records, and holds for every store.
+//   - Without Crash, nobody knows whether a crashed owner's key becomes free, and whether an owner that was overtaken can still put its
+//     record in the place of another one's. A store that outlives its processes has to have it; to pass, it needs something that tells
+//     attempts at a key apart, is compared when one ends, and goes away without its owner: an owner token and a lease, or a lock that
+//     is part of the transaction.
+//   - Where its attempts are no Chains, handlers that name recovery points do not run on it; where it is no Recoverer, nobody
+//     completes them; where they are no PendingCounters, Config.MaxPendingPerScope does not count what is left behind.
+//   - Where it is no Leaser, no gateway stands on it.
+//   - Where a record's Left is 0, Config.Cache takes nothing of it.
 package storetest
 
 import (
@@ -24,7 +38,7 @@ type Subject struct {
 	Store idempotency.Store
 	// Peer is the same data as another process sees it. For a store that lives in one process: Store itself.
 	Peer idempotency.Store
-	// Expire ends the retention of the completed record of key.
+	// Expire ends the retention of the completed record of key; of a lent key, the time for which it is remembered.
 	Expire func(ctx context.Context, key idempotency.Key) error
 	// Write leaves an effect of this name, as a handler would with the context that it is given. nil for a store without a
 	// transaction.
@@ -34,8 +48,15 @@ type Subject struct {
 	// Optimistic says that two attempts may work on a key at a time, of which one takes effect: a transaction whose
 	// snapshot is older than its lock.
 	Optimistic bool
-	// EndLease ends the lease of the pending key, as the passing of time would. nil for a store whose attempts are not Chains.
+	// SelfExpiring says that what is over is gone by itself, so that Reap has nothing to delete.
+	SelfExpiring bool
+	// EndLease ends the lease of the pending or lent key, as the passing of time would. nil for a store whose attempts are not Chains and which
+	// is no Leaser.
 	EndLease func(ctx context.Context, key idempotency.Key) error
+	// ComparesExactly says that a Leaser compares fingerprints by itself, and does not ask Identity.Matches.
+	ComparesExactly bool
+	// LeasesOnly says that the store lends keys, and that Claim is none of its business.
+	LeasesOnly bool
 	// Crash does to the attempt whose context this is what the death of its process would. nil where the store dies with it.
 	Crash func(ctx context.Context) error
 }
@@ -56,6 +77,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 			})
 		}
 	}
+	t.Run("A store that lends keys", func(t *testing.T) { RunLeases(t, open) })
 }
 
 type test struct {

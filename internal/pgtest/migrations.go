@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-
-	"github.com/onlyonce/onlyonce/migrations"
 )
 
 type migration struct {
@@ -14,14 +12,14 @@ type migration struct {
 
 // migrationsUp reads the way up out of goose's files. The root module does without goose; that goose understands them,
 // up and down, is tested in the integration module.
-func migrationsUp() ([]migration, error) {
-	names, err := fs.Glob(migrations.FS, "*.sql") // sorted
+func migrationsUp(set fs.FS) ([]migration, error) {
+	names, err := fs.Glob(set, "*.sql") // sorted
 	if err != nil {
 		return nil, err
 	}
 	var ups []migration
 	for _, name := range names {
-		content, err := fs.ReadFile(migrations.FS, name)
+		content, err := fs.ReadFile(set, name)
 		if err != nil {
 			return nil, err
 		}
@@ -32,7 +30,7 @@ func migrationsUp() ([]migration, error) {
 		ups = append(ups, migration{name: name, sql: sql})
 	}
 	if len(ups) == 0 {
-		return nil, fmt.Errorf("no migrations in migrations.FS: nothing to test against")
+		return nil, fmt.Errorf("no migrations: nothing to test against")
 	}
 	return ups, nil
 }

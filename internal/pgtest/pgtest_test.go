@@ -73,7 +73,7 @@ func TestAPoolTakesItsConfiguration(t *testing.T) {
 
 func TestEveryMigrationHasAWayUp(t *testing.T) {
 	t.Parallel()
-	ups, err := migrationsUp()
+	ups, err := migrationsUp(migrations.FS)
 	require.NoError(t, err)
 	names, err := fs.Glob(migrations.FS, "*.sql")
 	require.NoError(t, err)

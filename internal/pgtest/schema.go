@@ -4,11 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/onlyonce/onlyonce/migrations"
+	"github.com/onlyonce/onlyonce/migrations/functions"
 )
 
 // patience bounds each statement that prepares or removes a schema.
@@ -19,12 +23,26 @@ const patience = 30 * time.Second
 func Schema(tb testing.TB) string {
 	tb.Helper()
 	schema := EmptySchema(tb)
-	ups, err := migrationsUp()
+	migrate(tb, schema, migrations.FS, "")
+	return schema
+}
+
+// Functions adds the protocol's functions to what [Schema] has made. namespace is the pgstore.Config.Schema of the stores that share the
+// table: the schema's name, or nothing.
+func Functions(tb testing.TB, schema, namespace string) {
+	tb.Helper()
+	migrate(tb, schema, functions.FS, namespace)
+}
+
+func migrate(tb testing.TB, schema string, set fs.FS, namespace string) {
+	tb.Helper()
+	ups, err := migrationsUp(set)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	administer(tb, func(ctx context.Context, conn *pgx.Conn) error {
-		if _, err := conn.Exec(ctx, "SET search_path = "+schema); err != nil {
+		_, err := conn.Exec(ctx, "SELECT set_config('search_path', $1, false), set_config('onlyonce.namespace', $2, false)", schema, namespace)
+		if err != nil {
 			return err
 		}
 		for _, up := range ups {
@@ -34,7 +52,6 @@ func Schema(tb testing.TB) string {
 		}
 		return nil
 	})
-	return schema
 }
 
 // EmptySchema is [Schema] without the migrations.

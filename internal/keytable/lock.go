@@ -1,4 +1,4 @@
-package pgstore
+package keytable
 
 import (
 	"crypto/sha256"
@@ -7,16 +7,16 @@ import (
 	"github.com/onlyonce/onlyonce/idempotency"
 )
 
-// lockOf returns the advisory lock of a key: the first 64 bits, big-endian, of SHA-256 over a version, and over namespace,
+// LockOf returns the advisory lock of a key: the first 64 bits, big-endian, of SHA-256 over a version, and over namespace,
 // scope and key, each after its length in bytes as 32 bits. Every process, and every language, must come to the same number.
 // Two keys of one number exclude each other for as long as one of them is processed, which costs a needless 409 and
 // nothing else. Version 1 is a bigint lock; those and pairs of ints do not overlap in PostgreSQL.
-func lockOf(namespace string, key idempotency.Key) int64 {
+func LockOf(namespace string, key idempotency.Key) int64 {
 	return lock("onlyonce/key/1", namespace, key.Scope, key.Value)
 }
 
-// reaperLock returns the advisory lock that keeps the reaper to one process.
-func reaperLock(namespace string) int64 {
+// ReaperLock returns the advisory lock that keeps the reaper to one process.
+func ReaperLock(namespace string) int64 {
 	return lock("onlyonce/reaper/1", namespace)
 }
 
