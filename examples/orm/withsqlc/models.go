@@ -1,0 +1,7 @@
+package withsqlc
+
+type Payment struct {
+	ID      int64
+	Account string
+	Cents   int64
+}
