@@ -29,25 +29,8 @@ func TestTheContractInMemoryAndOnPostgres(t *testing.T) {
 }
 
 func mount(engine *idempotency.Engine, config httpcontract.Config, next http.HandlerFunc) (http.Handler, error) {
-	own := idempotencyecho.Config{
-		Headers:            config.Headers,
-		Optional:           config.Optional,
-		MaxKeyBytes:        config.MaxKeyBytes,
-		Validate:           config.Validate,
-		Methods:            config.Methods,
-		MaxRequestBytes:    config.MaxRequestBytes,
-		Fingerprinter:      config.Fingerprinter,
-		FingerprintHeaders: config.FingerprintHeaders,
-		KeepHeaders:        config.KeepHeaders,
-		ReplayHeaders:      config.ReplayHeaders,
-		OnError:            config.OnError,
-	}
-	if config.Scope != nil {
-		own.Scope = func(c echo.Context) (string, error) { return config.Scope(c.Request()) }
-	}
-	if config.Key != nil {
-		own.Key = func(c echo.Context, body []byte) (string, error) { return config.Key(c.Request(), body) }
-	}
+	var own idempotencyecho.Config
+	httpcontract.Configure(&own, config, echo.Context.Request)
 	protect, err := idempotencyecho.Middleware(engine, own)
 	if err != nil {
 		return nil, err

@@ -148,6 +148,7 @@ func aClientSeesNothingWhileTheHandlerRuns(w *world) {
 }
 
 func flushingAndHijackingAreRefused(w *world) {
+	w.needs(Unwrapping)
 	route := w.route(func(writer http.ResponseWriter, _ *http.Request) {
 		_, flusher := writer.(http.Flusher)
 		assert.Equal(w, w.adapter.Flusher, flusher)
@@ -278,12 +279,14 @@ func aResponseToHEADHasNoBody(w *world) {
 }
 
 func http2IsNoDifferent(w *world) {
+	w.needs(HTTP2)
 	route := w.route(w.answers(http.StatusCreated))
-	s := &server{w, httptest.NewUnstartedServer(route)}
+	s := &server{world: w, Server: httptest.NewUnstartedServer(route)}
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	w.Cleanup(s.Close)
-	s.Client().Timeout = patience
+	s.client = s.Server.Client()
+	s.client.Timeout = patience
 	response, err := s.Client().Do(s.request("k", strings.NewReader("{}")))
 	require.NoError(w, err)
 	require.Equal(w, 2, response.ProtoMajor)

@@ -147,6 +147,7 @@ func whenTheFirstOfAHerdFailsTheNextOneRuns(w *world) {
 }
 
 func aClientThatGoesAwayFindsItsAnswerLater(w *world) {
+	w.needs(Disconnects)
 	inside, noticed, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	answers := w.answers(http.StatusCreated)
 	route := w.route(func(writer http.ResponseWriter, r *http.Request) {

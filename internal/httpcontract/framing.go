@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/stretchr/testify/assert"
@@ -43,7 +44,12 @@ func theSameBytesInAnyChunksAreTheSameRequest(w *world) {
 		"trailers":         framed("k", chunked(body, 100, "", "Checksum: abc"), inChunks),
 		"in other letters": framed("k", strings.ToUpper(fmt.Sprintf("%04x", len(body)))+"\r\n"+body+"\r\n00\r\n\r\n", "transfer-encoding: CHUNKED"),
 	} {
-		w.each(name, func(w *world) { server.in(w).talk(text).replays(first) })
+		w.each(name, func(w *world) {
+			if name == "two equal ones" {
+				w.needs(EqualLengths)
+			}
+			server.in(w).talk(text).replays(first)
+		})
 	}
 	server.talk(framed("k", chunked(body[1:], 7, ""), inChunks)).problem(idempotency.CodeKeyReused)
 	route.ran(1)
@@ -55,6 +61,9 @@ func trailersReachTheHandler(w *world) {
 	server := w.serve(route)
 	for name, lines := range map[string][]string{"announced": {inChunks, "Trailer: Checksum"}, "not announced": {inChunks}} {
 		w.each(name, func(w *world) {
+			if name == "not announced" {
+				w.needs(LateTrailers)
+			}
 			key, server := w.key(), server.in(w)
 			first := server.talk(framed(key, chunked("{}", 1, "", "Checksum: abc"), lines...))
 			first.is(http.StatusCreated, "2 [] abc {}")
@@ -70,6 +79,7 @@ func aKeyInTheTrailersIsNone(w *world) {
 	server := w.serve(route)
 	for _, lines := range [][]string{{inChunks, "Trailer: Idempotency-Key"}, {inChunks}} {
 		server.talk(framed("", chunked("{}", 2, "", "Idempotency-Key: k"), lines...)).problem(idempotency.CodeKeyMissing)
+		server.talk(framed("", chunked("", 2, "", "Idempotency-Key: k"), lines...)).problem(idempotency.CodeKeyMissing)
 		first := server.talk(framed("k", "2\r\n{}\r\n0\r\nIdempotency-Key: other\r\n\r\n", lines...))
 		first.header.Del("Idempotent-Replayed")
 		server.talk(payment("k", "{}")).replays(first)
@@ -82,7 +92,12 @@ func whatIsFramedBadlyRunsNothing(w *world) {
 	server := w.serve(route)
 	// Ours is what the middleware answers; otherwise the server did, before there was a request.
 	const ours = idempotency.CodeRequestUnreadable
+	late := w.can(LateBodies)
 	long := strings.Repeat("x", 20_000)
+	lenient := []string{ // to a server that reads what can be understood
+		"an extension without an end", "half a trailer", "no end after the last chunk", "chunks twice", "chunks, and a length that is none",
+		"a blank before a colon", "two hosts",
+	}
 	for _, tt := range []struct {
 		name, text string
 		code       idempotency.Code
@@ -115,11 +130,18 @@ func whatIsFramedBadlyRunsNothing(w *world) {
 		{"a version that is none", strings.Replace(payment("k", "{}"), "HTTP/1.1", "HTTP/1.x", 1), ""},
 	} {
 		w.each(tt.name, func(w *world) {
+			if slices.Contains(lenient, tt.name) {
+				w.needs(Strictness)
+			}
 			conn := server.in(w).dial()
 			conn.send(tt.text)
 			_ = conn.CloseWrite() // the server may have closed the connection already
+			if _, err := conn.in.Peek(1); !late && err != nil {
+				require.ErrorIs(w, err, io.EOF) // and no answer
+				return
+			}
 			got := conn.answer()
-			if tt.code != "" {
+			if tt.code != "" && late {
 				got.problem(tt.code)
 			} else {
 				require.GreaterOrEqual(w, got.status, 400, got.body)
@@ -211,6 +233,7 @@ func http10IsTheSameRequest(w *world) {
 
 // A client that asks first is told before it has sent what would be thrown away.
 func aBodyIsNotAskedForWhereNobodyWantsIt(w *world) {
+	w.needs(LateBodies)
 	route := w.route(echoes, bothHeaders, func(_ *idempotency.Config, c *Config) {
 		c.MaxRequestBytes = 10
 		c.Scope = func(r *http.Request) (string, error) { return r.Header.Get("Account"), nil }
@@ -247,6 +270,7 @@ func aBodyIsNotAskedForWhereNobodyWantsIt(w *world) {
 }
 
 func anUnknownExpectationRunsNothing(w *world) {
+	w.needs(Strictness)
 	route := w.route(echoes)
 	server := w.serve(route)
 	assert.Equal(w, http.StatusExpectationFailed, server.talk(payment("k", "{}", "Expect: a-receipt")).status)

@@ -92,7 +92,9 @@ func theBodyOfWhatWasRefusedIsNoRequest(w *world) {
 					break
 				}
 				require.Equal(w, 1, answers, "one request had more than one answer")
-				conn.answer()
+				if conn.answer().status == http.StatusContinue {
+					answers--
+				}
 			}
 			route.runs.Store(0)
 		})

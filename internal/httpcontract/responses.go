@@ -68,7 +68,9 @@ func aReplayRepeatsWhatIsOnTheList(w *world) {
 		assert.Empty(w, second.header[name], name)
 	}
 	assert.Len(w, second.header["Date"], 1)
-	assert.NotEqual(w, first.header["Date"], second.header["Date"])
+	if w.can(Dates) {
+		assert.NotEqual(w, first.header["Date"], second.header["Date"])
+	}
 	route.ran(1)
 }
 
@@ -135,24 +137,29 @@ func aFailedAttemptLeavesNoHeaderBehind(w *world) {
 }
 
 func aHandlerMaySayLittle(w *world) {
+	status, location := http.StatusCreated, "" // of two statuses
+	if w.adapter.Deferred {
+		status, location = http.StatusTeapot, "/too/late"
+	}
 	for name, tt := range map[string]struct {
-		handler http.HandlerFunc
-		status  int
-		body    string
+		handler  http.HandlerFunc
+		status   int
+		body     string
+		location string
 	}{
-		"nothing": {func(http.ResponseWriter, *http.Request) {}, http.StatusOK, ""},
-		"a body":  {func(writer http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(writer, "paid") }, http.StatusOK, "paid"},
+		"nothing": {func(http.ResponseWriter, *http.Request) {}, http.StatusOK, "", ""},
+		"a body":  {func(writer http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(writer, "paid") }, http.StatusOK, "paid", ""},
 		"a status": {func(writer http.ResponseWriter, _ *http.Request) { writer.WriteHeader(http.StatusAccepted) },
-			http.StatusAccepted, ""},
+			http.StatusAccepted, "", ""},
 		"a status after a body": {func(writer http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(writer, "paid")
 			writer.WriteHeader(http.StatusTeapot)
-		}, http.StatusOK, "paid"},
+		}, http.StatusOK, "paid", ""},
 		"two statuses, and headers too late": {func(writer http.ResponseWriter, _ *http.Request) {
 			writer.WriteHeader(http.StatusCreated)
 			writer.Header().Set("Location", "/too/late")
 			writer.WriteHeader(http.StatusTeapot)
-		}, http.StatusCreated, ""},
+		}, status, "", location},
 	} {
 		w.each(name, func(w *world) {
 			route := w.route(tt.handler)
@@ -160,7 +167,7 @@ func aHandlerMaySayLittle(w *world) {
 			key := w.key()
 			first := server.post(key, "{}")
 			first.is(tt.status, tt.body)
-			require.Empty(w, first.header.Get("Location"))
+			require.Equal(w, tt.location, first.header.Get("Location"))
 			server.post(key, "{}").replays(first)
 			route.ran(1)
 		})
@@ -193,6 +200,9 @@ func aHandlersTrailersAreNotAnnounced(w *world) {
 		require.Equal(w, "4", got.header.Get("Content-Length"), "with trailers there is none")
 	}
 
+	if !w.can(Trailers) {
+		return
+	}
 	// Those of an outer middleware are its own affair.
 	outer := w.serve(http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
 		writer.Header().Set("Trailer", "Server-Timing")
@@ -230,6 +240,9 @@ func earlyHintsAreDropped(w *world) {
 
 func aStatusThatIsNonePanics(w *world) {
 	for _, status := range []int{-1, 0, 99, 1000} {
+		if w.adapter.Deferred && status <= 0 {
+			continue
+		}
 		route := w.route(func(writer http.ResponseWriter, _ *http.Request) { writer.WriteHeader(status) })
 		require.Panics(w, func() { route.post("k", "{}") }, status)
 	}
@@ -265,6 +278,7 @@ func aResponseMayBeAsLargeAsTheLimit(w *world) {
 		for _, pieces := range []int{1, 10} {
 			w.each(fmt.Sprint(tt.name, " in ", pieces), func(w *world) {
 				var size atomic.Int64
+				full := w.can(FullWriters)
 				route := w.route(func(writer http.ResponseWriter, r *http.Request) {
 					w.effect(r.Context())
 					body := strings.Repeat("x", int(size.Load()))
@@ -274,7 +288,7 @@ func aResponseMayBeAsLargeAsTheLimit(w *world) {
 						body = body[n:]
 						assert.True(w, err == nil || len(body) == 0, "too early")
 					}
-					if int(size.Load()) > tt.limit {
+					if full && int(size.Load()) > tt.limit {
 						_, err := writer.Write(nil)
 						assert.ErrorIs(w, err, idempotency.ErrResponseTooLarge, "once too large, it stays so")
 					}

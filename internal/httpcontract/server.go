@@ -17,26 +17,39 @@ const patience = 20 * time.Second
 type server struct {
 	*world
 	*httptest.Server
+	client *http.Client
 }
+
+// Client returns the server's client.
+func (s *server) Client() *http.Client { return s.client }
 
 // serve starts a server. Its client sends a request once and no more: no connection is used again, since Go's client repeats
 // a request with an idempotency key by itself where a used connection breaks, and it follows no redirect.
 func (w *world) serve(handler http.Handler, configure ...func(*httptest.Server)) *server {
 	w.Helper()
-	s := &server{w, httptest.NewUnstartedServer(handler)}
+	s := &server{world: w, Server: httptest.NewUnstartedServer(handler), client: &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		Timeout:       patience,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 	for _, change := range configure {
 		change(s.Server)
 	}
-	s.Start()
-	w.Cleanup(s.Close)
-	s.Client().Transport.(*http.Transport).DisableKeepAlives = true
-	s.Client().Timeout = patience
-	s.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if w.adapter.Listen == nil {
+		s.Start()
+		w.Cleanup(s.Close)
+		return s
+	}
+	if route, ok := handler.(*route); ok {
+		handler = route.Handler // as Mount has returned it
+	}
+	s.URL = "http://" + s.Listener.Addr().String()
+	w.Cleanup(w.adapter.Listen(s.Listener, handler, s.Config.ReadTimeout))
 	return s
 }
 
 // in returns the server, reporting to w's test.
-func (s *server) in(w *world) *server { return &server{w, s.Server} }
+func (s *server) in(w *world) *server { return &server{w, s.Server, s.client} }
 
 // request returns a POST of body with key, chunked if the body's length cannot be told.
 func (s *server) request(key string, body io.Reader) *http.Request {

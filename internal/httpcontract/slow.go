@@ -55,6 +55,7 @@ func (w *world) asked(count *atomic.Int64) *world {
 }
 
 func aBodyThatComesSlowlyHoldsNothing(w *world) {
+	w.needs(LateBodies)
 	body := `{"amount":1,"note":"thanks"}`
 	for name, tt := range map[string]struct {
 		framing string
@@ -92,6 +93,7 @@ func aBodyThatComesSlowlyHoldsNothing(w *world) {
 }
 
 func aBodyThatNeverComesEnds(w *world) {
+	w.needs(LateBodies)
 	for name, framing := range map[string]string{"with a length": "Content-Length: 28", "in chunks": inChunks} {
 		for _, expects := range []string{"", "\r\nExpect: 100-continue"} {
 			w.each(name+strings.TrimSpace(expects), func(w *world) {

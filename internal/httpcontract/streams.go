@@ -25,7 +25,7 @@ var streamTests = []test{
 func (w *world) serve2(handler http.Handler) (s *server, conns *atomic.Int64) {
 	w.Helper()
 	w.needs(HTTP2)
-	s, conns = &server{w, httptest.NewUnstartedServer(handler)}, new(atomic.Int64)
+	s, conns = &server{world: w, Server: httptest.NewUnstartedServer(handler)}, new(atomic.Int64)
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			conns.Add(1)
@@ -34,7 +34,8 @@ func (w *world) serve2(handler http.Handler) (s *server, conns *atomic.Int64) {
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	w.Cleanup(s.Close)
-	s.Client().Timeout = patience
+	s.client = s.Server.Client()
+	s.client.Timeout = patience
 	return s, conns
 }
 

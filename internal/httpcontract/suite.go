@@ -1,10 +1,13 @@
-// Package httpcontract is the HTTP contract as tests: what every adapter must hold, on the store in memory and on Postgres.
+// Package httpcontract is the HTTP contract as tests: what every adapter must hold, on the store in memory, on Postgres, and on any
+// other store that an adapter's test brings along.
 package httpcontract
 
 import (
+	"net"
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/onlyonce/onlyonce/idempotency"
 )
@@ -24,10 +27,34 @@ type Adapter struct {
 	WriteProblem func(w http.ResponseWriter, err error)
 	// OneStatus says that the framework's own writer takes an informational status for the final one.
 	OneStatus bool
+	// Deferred says that the framework's own writer holds the status back until the first byte: until then another one takes its
+	// place, one of 0 or less does not, and headers are not too late.
+	Deferred bool
 	// Flusher says that the framework's own writer is an http.Flusher, whatever is behind it.
 	Flusher bool
+	// Stores, where they are set, take the place of the store in memory and the one on Postgres.
+	Stores []Store
+	// Listen serves handler, which is what Mount has returned or what is around it, on listener by the framework's own server, until
+	// stop is called. readTimeout is as http.Server has it. Nil: net/http's server does.
+	Listen func(listener net.Listener, handler http.Handler, readTimeout time.Duration) (stop func())
 	// Cannot says what the adapter's server cannot do, and why. A test that needs it is skipped with that reason.
 	Cannot map[Ability]string
+	// Without names tests, as they are listed, that are not for the adapter, and says why: for one whose handlers are in another process.
+	Without map[string]string
+}
+
+// Store is a store that adapters are held to the contract on. What a test needs of Postgres beyond it, it leaves out.
+type Store struct {
+	Name string
+	// Open opens an empty store.
+	Open func(t *testing.T) Damageable
+}
+
+// Damageable is a store whose records can be damaged.
+type Damageable interface {
+	idempotency.Store
+	// Damage puts response into the record of key, behind the store's back.
+	Damage(key idempotency.Key, response idempotency.Response)
 }
 
 // Config is an adapter's configuration, with the plain request in place of a framework's context.
@@ -59,15 +86,31 @@ type test struct {
 
 // Run holds adapter to the contract.
 func Run(t *testing.T, adapter Adapter) {
-	for _, store := range stores {
+	among := stores
+	if adapter.Stores != nil {
+		among = nil
+		for _, store := range adapter.Stores {
+			among = append(among, opened{store.Name, func(w *world) { w.store = store.Open(w.T) }})
+		}
+	}
+	tests := slices.Concat(keyTests, requestTests, outcomeTests, duplicateTests, responseTests, bufferingTests, troubleTests, optionTests, recoveryTests, completerTests, limitTests, tenantTests, tamperedTests,
+		framingTests, targetTests, encodingTests, lengthTests, writerTests, slowTests, pipeliningTests, streamTests, vanishingTests)
+	for name := range adapter.Without {
+		if !slices.ContainsFunc(tests, func(test test) bool { return test.name == name }) {
+			t.Errorf("Adapter.Without names %q, which is no test", name)
+		}
+	}
+	for _, store := range among {
 		t.Run(store.name, func(t *testing.T) {
 			t.Parallel()
-			for _, test := range slices.Concat(keyTests, requestTests, outcomeTests, duplicateTests, responseTests, bufferingTests, troubleTests, optionTests, recoveryTests, completerTests, limitTests, tenantTests, tamperedTests,
-				framingTests, targetTests, encodingTests, lengthTests, writerTests, slowTests, pipeliningTests, streamTests, vanishingTests) {
+			for _, test := range tests {
 				t.Run(test.name, func(t *testing.T) {
+					if reason, without := adapter.Without[test.name]; without {
+						t.Skip(reason)
+					}
 					t.Parallel()
-					w := &world{T: t, adapter: adapter, counter: new(counter)}
-					store.open(w)
+					w := &world{T: t, adapter: adapter, open: store.open, counter: new(counter)}
+					w.open(w)
 					test.run(w)
 				})
 			}

@@ -122,11 +122,7 @@ func (w *world) inEachState(run func(b *bank)) {
 		w.each(state.name, func(w *world) {
 			fresh := *w
 			fresh.pool = nil
-			if w.pool == nil {
-				stores[0].open(&fresh)
-			} else {
-				stores[1].open(&fresh)
-			}
+			w.open(&fresh)
 			b := fresh.bank()
 			state.bring(b, guessed)
 			run(b)

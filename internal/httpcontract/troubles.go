@@ -133,7 +133,7 @@ func (w *world) damage(key string, response idempotency.Response) {
 		require.EqualValues(w, 1, tag.RowsAffected())
 		return
 	}
-	w.store.(*Memory).Damage(idempotency.Key{Scope: "alice", Value: key}, response)
+	w.store.(Damageable).Damage(idempotency.Key{Scope: "alice", Value: key}, response)
 }
 
 func aDamagedRowIsNoAnswer(w *world) {

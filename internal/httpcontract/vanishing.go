@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/onlyonce/onlyonce/idempotency"
-	"github.com/onlyonce/onlyonce/pgstore"
 )
 
 var vanishingTests = []test{
@@ -34,6 +33,7 @@ var leavings = []struct {
 }
 
 func aClientThatVanishesInItsBody(w *world) {
+	w.needs(LateBodies)
 	for name, half := range map[string]string{
 		"with a length": framed("k", `{"amount`, "Content-Length: 28"),
 		"in chunks":     framed("k", "8\r\n{\"amount\r\n", inChunks),
@@ -138,7 +138,7 @@ func aClientThatVanishesWhileTheDatabaseIsWaitedFor(w *world) {
 		w.Skip("there is no database")
 	}
 	// One that waits for the database for long: it must be the client's going that ends the wait.
-	patient, err := pgstore.NewWithConfig(w.pool, pgstore.Config{Schema: w.pool.Config().ConnConfig.RuntimeParams["search_path"], Timeout: time.Hour})
+	patient, err := w.reopen(time.Hour)
 	require.NoError(w, err)
 	waiting := *w
 	waiting.store = patient

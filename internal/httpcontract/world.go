@@ -9,46 +9,87 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 
 	"github.com/onlyonce/onlyonce/idempotency"
 	"github.com/onlyonce/onlyonce/internal/pgtest"
 	"github.com/onlyonce/onlyonce/pgstore"
+	"github.com/onlyonce/onlyonce/sqlstore"
 )
 
 // world is what one test has for itself: an adapter on an empty store.
 type world struct {
 	*testing.T
 	adapter Adapter
+	open    func(w *world) // gives it a store
 	store   idempotency.Store
-	pool    *pgxpool.Pool // nil in memory
+	pool    *pgxpool.Pool // nil where the store is not on Postgres
+	// reopen returns the store on pool with another bound, and write is a handler's statement. nil where there is no pool.
+	reopen  func(bound time.Duration) (idempotency.Store, error)
+	write   func(ctx context.Context, statement string) error
 	counter *counter
 }
 
 type counter struct{ keys atomic.Int64 }
 
-var stores = []struct {
+type opened struct {
 	name string
 	open func(w *world)
-}{
+}
+
+var stores = []opened{
 	{"in memory", func(w *world) {
 		store, err := NewMemory()
 		require.NoError(w, err)
 		w.store = store
 	}},
 	{"on Postgres", func(w *world) {
-		schema := pgtest.Schema(w)
-		w.pool = pgtest.Pool(w, schema, func(c *pgxpool.Config) {
-			c.MaxConns = 4
-			c.ConnConfig.RuntimeParams["application_name"] = schema // by which its connections are told apart
-		})
-		_, err := w.pool.Exec(w.Context(), `CREATE TABLE effects (name text NOT NULL)`)
-		require.NoError(w, err)
-		w.store, err = pgstore.NewWithConfig(w.pool, pgstore.Config{Schema: schema, Lock: pgstore.Lock(os.Getenv("ONLYONCE_LOCK"))}) // make test-locks
-		require.NoError(w, err)
+		schema := w.database()
+		w.reopen = func(bound time.Duration) (idempotency.Store, error) {
+			return pgstore.NewWithConfig(w.pool, pgstore.Config{Schema: schema, Timeout: bound, Lock: pgstore.Lock(os.Getenv("ONLYONCE_LOCK"))}) // make test-locks
+		}
+		w.write = func(ctx context.Context, statement string) error {
+			_, err := pgstore.Tx(ctx).Exec(ctx, statement)
+			return err
+		}
+		w.opened()
 	}},
+	{"on Postgres by database sql", func(w *world) {
+		schema := w.database()
+		db := stdlib.OpenDBFromPool(w.pool)
+		w.Cleanup(func() { require.NoError(w, db.Close()) })
+		w.reopen = func(bound time.Duration) (idempotency.Store, error) {
+			return sqlstore.NewWithConfig(db, sqlstore.Config{Schema: schema, Timeout: bound})
+		}
+		w.write = func(ctx context.Context, statement string) error {
+			_, err := sqlstore.Tx(ctx).ExecContext(ctx, statement)
+			return err
+		}
+		w.opened()
+	}},
+}
+
+// database gives the world a schema of its own, and returns its name.
+func (w *world) database() (schema string) {
+	schema = pgtest.Schema(w)
+	w.pool = pgtest.Pool(w, schema, func(c *pgxpool.Config) {
+		c.MaxConns = 4
+		c.ConnConfig.RuntimeParams["application_name"] = schema // by which its connections are told apart
+	})
+	_, err := w.pool.Exec(w.Context(), `CREATE TABLE effects (name text NOT NULL)`)
+	require.NoError(w, err)
+	return schema
+}
+
+// opened gives the world its store.
+func (w *world) opened() {
+	store, err := w.reopen(0)
+	require.NoError(w, err)
+	w.store = store
 }
 
 // each runs a case of a table: the same world, reporting to a test of its own.
@@ -69,14 +110,14 @@ func (w *world) effect(ctx context.Context) {
 	if w.pool == nil {
 		return
 	}
-	if _, err := pgstore.Tx(ctx).Exec(ctx, `INSERT INTO effects VALUES ('paid')`); err != nil {
+	if err := w.write(ctx, `INSERT INTO effects VALUES ('paid')`); err != nil {
 		w.Errorf("the handler could not write: %v", err)
 	}
 }
 
 // sql is a statement of a handler that goes wrong and does not say so.
 func (w *world) sql(ctx context.Context, statement string) {
-	_, _ = pgstore.Tx(ctx).Exec(ctx, statement)
+	_ = w.write(ctx, statement)
 }
 
 // hasEffects checks how many effects were committed.

@@ -66,6 +66,28 @@ func encodeHeader(list []string, header, before http.Header) []byte {
 	return encoded
 }
 
+// EncodeGiven is what DecodeHeader reads, of headers that a caller has given: all of them but those that are never replayed, which are left out.
+// Names and values that no header can have are an error, and so is a name in two spellings; the error does not repeat them.
+func EncodeGiven(given http.Header) ([]byte, error) {
+	header, list := make(http.Header, len(given)), make([]string, 0, len(given))
+	for name, values := range given {
+		canonical := http.CanonicalHeaderKey(name)
+		switch {
+		case !validName(name):
+			return nil, errors.New("a header's name has characters that no header's name can have")
+		case header[canonical] != nil:
+			return nil, errors.New("a header is there in two spellings of its name: give each name once, with all of its values")
+		case slices.ContainsFunc(values, func(value string) bool { return !validValue(value) }):
+			return nil, errors.New("a header's value has a line break or a control character in it")
+		case len(values) > 0 && !slices.Contains(neverReplayed, canonical):
+			header[canonical] = values
+			list = append(list, canonical)
+		}
+	}
+	slices.Sort(list)
+	return encodeHeader(list, header, nil), nil
+}
+
 // cleanValue does what net/http does with a value before it is sent, so that the first answer and its replay are the same.
 // What net/http lets through on one protocol and not on the other, DecodeHeader would not take: it goes the same way.
 func cleanValue(value string) string {

@@ -27,13 +27,12 @@ type Problem struct {
 // out of it. An error that is no *idempotency.Error is answered as internal.
 func WriteProblem(w http.ResponseWriter, err error) {
 	e := idempotency.AsError(err)
-	header := w.Header()
-	header.Set("Content-Type", "application/problem+json")
-	header.Del("Content-Length")
-	if e.RetryAfter > 0 {
-		header.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter-1)/time.Second)+1, 10))
-	}
-	body, _ := json.Marshal(Problem{ // strings, a bool and an int cannot fail
+	ProblemOf(e).Write(w, e.RetryAfter)
+}
+
+// ProblemOf returns the problem document of e.
+func ProblemOf(e *idempotency.Error) Problem {
+	return Problem{
 		Type:      TypeBase + string(e.Code),
 		Title:     e.Code.Title(),
 		Status:    e.Code.Status(),
@@ -41,7 +40,18 @@ func WriteProblem(w http.ResponseWriter, err error) {
 		Code:      e.Code,
 		Retryable: e.Code.Retryable(),
 		KeyAction: e.Code.KeyAction(),
-	})
-	w.WriteHeader(e.Code.Status())
+	}
+}
+
+// Write answers with p, and with Retry-After, in whole seconds, where retryAfter is not 0.
+func (p Problem) Write(w http.ResponseWriter, retryAfter time.Duration) {
+	header := w.Header()
+	header.Set("Content-Type", "application/problem+json")
+	header.Del("Content-Length")
+	if retryAfter > 0 {
+		header.Set("Retry-After", strconv.FormatInt(int64((retryAfter-1)/time.Second)+1, 10))
+	}
+	body, _ := json.Marshal(p) // strings, a bool and an int cannot fail
+	w.WriteHeader(p.Status)
 	_, _ = w.Write(append(body, '\n'))
 }

@@ -39,6 +39,15 @@ func NewRules(engine *idempotency.Engine, options Options) (*Rules, error) {
 	if engine == nil {
 		return nil, errors.New("the engine is nil: make one with idempotency.New")
 	}
+	rules, err := newRules(options)
+	if err != nil {
+		return nil, err
+	}
+	rules.engine = engine
+	return rules, nil
+}
+
+func newRules(options Options) (*Rules, error) {
 	if len(options.Headers) == 0 {
 		options.Headers = []string{"Idempotency-Key"}
 	}
@@ -82,7 +91,7 @@ func NewRules(engine *idempotency.Engine, options Options) (*Rules, error) {
 		return nil, err
 	}
 	options.Methods = slices.Clone(options.Methods)
-	return &Rules{engine: engine, options: options, replay: replay, tooLong: tooLong(options.MaxKeyBytes), keep: keep}, nil
+	return &Rules{options: options, replay: replay, tooLong: tooLong(options.MaxKeyBytes), keep: keep}, nil
 }
 
 func canonical(option string, names []string) ([]string, error) {

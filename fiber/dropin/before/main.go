@@ -1,0 +1,59 @@
+// A payments service: before and after differ in an import and in what protection returns.
+package main
+
+import (
+	"fmt"
+	"log"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v3"
+	"github.com/gofiber/fiber/v3/middleware/idempotency"
+)
+
+func main() {
+	app, err := newApp()
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Fatal(app.Listen("127.0.0.1:8080"))
+}
+
+func newApp() (*fiber.App, error) {
+	protect, err := protection()
+	if err != nil {
+		return nil, err
+	}
+	var payments atomic.Int64
+	app := fiber.New()
+	app.Use(protect)
+	app.Post("/payments", func(c fiber.Ctx) error {
+		var in struct{ Amount int }
+		if err := c.Bind().JSON(&in); err != nil {
+			return fiber.ErrBadRequest
+		}
+		id := payments.Add(1)
+		c.Location(fmt.Sprint("/payments/", id))
+		c.Set("X-Payment-Id", fmt.Sprint(id))
+		return c.Status(fiber.StatusCreated).JSON(fiber.Map{"id": id, "amount": in.Amount})
+	})
+	app.Get("/payments", func(c fiber.Ctx) error { return c.JSON(fiber.Map{"payments": payments.Load()}) })
+	return app, nil
+}
+
+func protection() (fiber.Handler, error) {
+	return idempotency.New(idempotency.Config{
+		Next:                func(c fiber.Ctx) bool { return c.Method() != fiber.MethodPost },
+		KeyHeader:           "X-Idempotency-Key",
+		KeyHeaderValidate:   func(key string) error { return longEnough(key) },
+		Lifetime:            24 * time.Hour,
+		KeepResponseHeaders: []string{"Content-Type", "Location", "X-Payment-Id"},
+	}), nil
+}
+
+func longEnough(key string) error {
+	if len(key) < 16 {
+		return fiber.NewError(fiber.StatusBadRequest, "the idempotency key is too short")
+	}
+	return nil
+}
