@@ -25,3 +25,13 @@ func TestTheREADMEsProgramCompiles(t *testing.T) {
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", output)
 }
+
+// The program in C is tested where it stands: in clib.
+func TestTheREADMEHasTheProgramInCAsItIs(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	program, err := os.ReadFile("../clib/examples/charge.c")
+	require.NoError(t, err)
+	require.Contains(t, string(readme), "```c\n"+string(program)+"```\n")
+}

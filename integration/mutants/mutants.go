@@ -18,7 +18,7 @@ type Mutant struct {
 }
 
 const (
-	sql    = "pgstore/sql.go"
+	sql    = "internal/keytable/sql.go"
 	wire   = "pgstore/wire_statements.go"
 	ending = "pgstore/ending.go"
 )
@@ -36,8 +36,8 @@ var All = []Mutant{
 		Bug:   "lock and read are one statement, whose snapshot is older than the lock, and a second record is no error",
 		Under: duplicates,
 		edits: []overlay.Edit{
-			{File: wire, Old: `		statement{sql: sql.lock, args: w.args(w.int8(a.lock))},
-		statement{sql: sql.read, args: w.args(w.text(a.key.Scope), w.text(a.key.Value))},
+			{File: wire, Old: `		statement{sql: sql.Lock, args: w.args(w.int8(a.lock))},
+		statement{sql: sql.Read, args: w.args(w.text(a.key.Scope), w.text(a.key.Value))},
 `, New: `		statement{sql: "SELECT pg_try_advisory_xact_lock($1), now(), '" + sql.table + "'::regclass::oid, pg_is_in_recovery(), " +
 			"k.state, k.fingerprint, k.status, k.headers, k.body, k.expires_at, statement_timestamp(), " +
 			"current_setting('synchronous_standby_names'), current_setting('synchronous_commit') " +
@@ -95,7 +95,7 @@ var All = []Mutant{
 	unreplicated := commitUnreplicated(a.conn)
 	a.letGo()
 	switch {
-	case s.tag.String() != commitSQL:
+	case s.tag.String() != keytable.CommitSQL:
 		return idempotency.Settled{}, errFailedStatement
 `, New: `	case s.err != nil:
 		_ = a.conn.Conn().Close(canceled)
@@ -105,7 +105,7 @@ var All = []Mutant{
 	unreplicated := commitUnreplicated(a.conn)
 	a.letGo()
 	switch {
-	case s.tag.String() != commitSQL:
+	case s.tag.String() != keytable.CommitSQL:
 		return idempotency.Settled{}, errFailedStatement
 `}},
 	},
@@ -114,7 +114,7 @@ var All = []Mutant{
 		Bug:   "the response is stored by a transaction of its own, after that of the handler's writes",
 		Under: lostReplies,
 		edits: []overlay.Edit{
-			{File: wire, Old: "	statements := w.batch[:0]\n", New: `	_, _ = a.conn.Exec(context.Background(), commitSQL)
+			{File: wire, Old: "	statements := w.batch[:0]\n", New: `	_, _ = a.conn.Exec(context.Background(), keytable.CommitSQL)
 	_, _ = a.conn.Exec(context.Background(), "BEGIN")
 	statements := w.batch[:0]
 `},
@@ -125,7 +125,7 @@ var All = []Mutant{
 		Name:  "no-owner-token",
 		Bug:   "all attempts at a key with recovery points have the same owner token",
 		Under: zombies,
-		edits: []overlay.Edit{{File: "pgstore/chain.go", Old: "	_, _ = rand.Read(r.next) // it never fails\n", New: "	_ = rand.Read\n"}},
+		edits: []overlay.Edit{{File: "internal/keytable/pending.go", Old: "	_, _ = rand.Read(r.Next) // it never fails\n", New: "	_ = rand.Read\n"}},
 	},
 	{
 		Name:  "rows-affected-ignored",
@@ -144,10 +144,10 @@ var All = []Mutant{
 		Bug:   "the application's clock says what has expired",
 		Under: clocks,
 		edits: []overlay.Edit{
-			{File: "pgstore/row.go", Old: "	r.expired = expires <= now\n", New: "	now = time.Now().Sub(epoch).Microseconds()\n	r.expired = expires <= now\n"},
+			{File: "internal/keytable/row.go", Old: "	r.Expired = expires <= now\n", New: "	now = time.Now().Sub(Epoch).Microseconds()\n	r.Expired = expires <= now\n"},
 			{File: sql, Old: "WHERE scope = $1 AND key = $2 AND state = 'completed' AND expires_at <= statement_timestamp()`",
 				New: "WHERE scope = $1 AND key = $2 AND state = 'completed' AND expires_at <= $3::timestamptz`"},
-			{File: wire, Old: "statement{sql: sql.deleteExpired, args: w.args(scope, key)}", New: "statement{sql: sql.deleteExpired, args: w.args(scope, key, w.time(time.Now()))}"},
+			{File: wire, Old: "statement{sql: sql.DeleteExpired, args: w.args(scope, key)}", New: "statement{sql: sql.DeleteExpired, args: w.args(scope, key, w.time(time.Now()))}"},
 		},
 	},
 	{
@@ -155,8 +155,8 @@ var All = []Mutant{
 		Bug:   "the reaper deletes keys that were left at a recovery point",
 		Under: abandoned,
 		edits: []overlay.Edit{
-			{File: sql, Old: "WHERE (state = 'completed' AND expires_at <= statement_timestamp()) IS TRUE", New: "WHERE coalesce(expires_at, leased_until) <= statement_timestamp()"},
-			{File: sql, Old: "WHERE expires_at >= $2 AND state = 'completed' AND expires_at <= statement_timestamp()\n	ORDER BY",
+			{File: sql, Old: "WHERE (` + OverSQL + `) IS TRUE", New: "WHERE coalesce(expires_at, leased_until) <= statement_timestamp()"},
+			{File: sql, Old: "WHERE expires_at >= $2 AND ` + OverSQL + `\n	ORDER BY",
 				New: "WHERE coalesce(expires_at, leased_until) BETWEEN $2 AND statement_timestamp()\n	ORDER BY"},
 		},
 	},

@@ -19,7 +19,7 @@ func TestWithEveryLockACrashStormDoublesNothingAndLosesNothing(t *testing.T) {
 	for _, lock := range locks {
 		t.Run(string(lock), func(t *testing.T) {
 			t.Parallel()
-			crashStorm(t, lock, 5, 8)
+			crashStorm(t, settings{Lock: lock}, 5, 8)
 		})
 	}
 }

@@ -30,7 +30,7 @@ func TestFiveHundredMixedRequestsFinishOnFourConnections(t *testing.T) {
 	}
 	accounts := []string{"a", "b", "c", "d", "e", "f", "g"}
 	w := newWorld(t, accounts...)
-	s := startServer(t, settings{URL: w.url, Connections: 4, Wait: patience})
+	s := startServer(t, settings{URL: w.url, Connections: 4, Wait: patience, Timeout: patience, HandlerTimeout: patience})
 
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/onlyonce/onlyonce/idempotency"
 	"github.com/onlyonce/onlyonce/nethttp"
 	"github.com/onlyonce/onlyonce/pgstore"
+	"github.com/onlyonce/onlyonce/sqlstore"
 )
 
 // tables are the payments'. Each row says which key it was written for, and nothing keeps it from being written twice.
@@ -31,7 +33,7 @@ const (
 func accountOf(r *http.Request) (string, error) { return r.Header.Get("Account"), nil }
 
 // routes are the handlers, each behind the middleware.
-func routes(engine *idempotency.Engine) (http.Handler, error) {
+func (s settings) routes(engine *idempotency.Engine) (http.Handler, error) {
 	protect, err := nethttp.Middleware(engine, nethttp.Config{
 		Scope:   accountOf,
 		Methods: []string{http.MethodPost, http.MethodHead},
@@ -39,7 +41,7 @@ func routes(engine *idempotency.Engine) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
+	mux, handlers := http.NewServeMux(), handlers(s.pays())
 	for path, handler := range handlers {
 		mux.Handle(path, protect(handler))
 	}
@@ -47,26 +49,49 @@ func routes(engine *idempotency.Engine) (http.Handler, error) {
 	return mux, nil
 }
 
-var handlers = map[string]http.HandlerFunc{
-	"POST /payments": func(w http.ResponseWriter, r *http.Request) {
-		payment, err := pay(r.Context(), pgstore.Tx(r.Context()), r)
+// paying makes a payment in the handler's transaction.
+type paying func(r *http.Request) (payment, error)
+
+func (s settings) pays() paying {
+	if s.Driver != "" {
+		return func(r *http.Request) (payment, error) { return payBySQL(r.Context(), sqlstore.Tx(r.Context()), r) }
+	}
+	return func(r *http.Request) (payment, error) { return pay(r.Context(), pgstore.Tx(r.Context()), r) }
+}
+
+func handlers(pay paying) map[string]http.HandlerFunc {
+	handlers := maps.Clone(ending)
+	for path, answer := range answers {
+		handlers[path] = afterPaying(pay, answer)
+	}
+	handlers["POST /payments"] = func(w http.ResponseWriter, r *http.Request) {
+		payment, err := pay(r)
 		if err != nil {
 			nethttp.WriteProblem(w, idempotency.ErrStoreUnavailable.Because(err))
 			return
 		}
 		w.Header().Set("Location", fmt.Sprintf("/payments/%d", payment.ID))
 		answer(w, http.StatusCreated, payment)
-	},
-	"POST /refused":  afterPaying(func(w http.ResponseWriter) { answer(w, http.StatusPaymentRequired, unlike()) }),
-	"POST /fails":    afterPaying(func(w http.ResponseWriter) { answer(w, http.StatusInternalServerError, unlike()) }),
-	"POST /busy":     afterPaying(func(w http.ResponseWriter) { answer(w, http.StatusConflict, unlike()) }),
-	"POST /panics":   afterPaying(func(http.ResponseWriter) { panic(http.ErrAbortHandler) }),
-	"POST /empty":    afterPaying(func(http.ResponseWriter) {}),
-	"POST /nothing":  afterPaying(func(w http.ResponseWriter) { w.WriteHeader(http.StatusNoContent) }),
-	"POST /fits":     afterPaying(func(w http.ResponseWriter) { fmt.Fprint(w, strings.Repeat("x", maxResponse)) }),
-	"POST /oversize": afterPaying(func(w http.ResponseWriter) { fmt.Fprint(w, strings.Repeat("x", maxResponse+1)) }),
-	"POST /streams":  afterPaying(stream),
-	"HEAD /payments": afterPaying(func(w http.ResponseWriter) { answer(w, http.StatusOK, unlike()) }),
+	}
+	return handlers
+}
+
+// answers are those of handlers that pay and then answer otherwise.
+var answers = map[string]func(w http.ResponseWriter){
+	"POST /refused":  func(w http.ResponseWriter) { answer(w, http.StatusPaymentRequired, unlike()) },
+	"POST /fails":    func(w http.ResponseWriter) { answer(w, http.StatusInternalServerError, unlike()) },
+	"POST /busy":     func(w http.ResponseWriter) { answer(w, http.StatusConflict, unlike()) },
+	"POST /panics":   func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+	"POST /empty":    func(http.ResponseWriter) {},
+	"POST /nothing":  func(w http.ResponseWriter) { w.WriteHeader(http.StatusNoContent) },
+	"POST /fits":     func(w http.ResponseWriter) { fmt.Fprint(w, strings.Repeat("x", maxResponse)) },
+	"POST /oversize": func(w http.ResponseWriter) { fmt.Fprint(w, strings.Repeat("x", maxResponse+1)) },
+	"POST /streams":  stream,
+	"HEAD /payments": func(w http.ResponseWriter) { answer(w, http.StatusOK, unlike()) },
+}
+
+// ending are handlers that end their transaction themselves, or leave it failed.
+var ending = map[string]http.HandlerFunc{
 	"POST /swallows": func(w http.ResponseWriter, r *http.Request) {
 		tx := pgstore.Tx(r.Context())
 		payment, err := pay(r.Context(), tx, r)
@@ -91,9 +116,9 @@ var handlers = map[string]http.HandlerFunc{
 }
 
 // afterPaying pays and then answers otherwise.
-func afterPaying(answer func(w http.ResponseWriter)) http.HandlerFunc {
+func afterPaying(pay paying, answer func(w http.ResponseWriter)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if _, err := pay(r.Context(), pgstore.Tx(r.Context()), r); err != nil {
+		if _, err := pay(r); err != nil {
 			nethttp.WriteProblem(w, idempotency.ErrStoreUnavailable.Because(err))
 			return
 		}

@@ -78,7 +78,7 @@ func serveProcess(encoded string) error {
 	if err != nil {
 		return err
 	}
-	handler, err := routes(engine)
+	handler, err := with.routes(engine)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func startServer(t *testing.T, with settings, outer ...func(http.Handler) http.H
 	s := &server{events: newEvents(), pool: pool, left: make(chan struct{})}
 	engine, err := with.engine(pool, s.events.observe)
 	require.NoError(t, err)
-	handler, err := routes(engine)
+	handler, err := with.routes(engine)
 	require.NoError(t, err)
 	for _, wrap := range outer {
 		handler = wrap(handler)

@@ -29,6 +29,7 @@ type settings struct {
 	HandlerTimeout    time.Duration
 	BehindPooler      bool
 	Lock              pgstore.Lock // "": that of the run
+	Driver            string       // of database/sql, for sqlstore; "": pgstore
 }
 
 // lockVariable is the lock with which servers keep keys that are told nothing else, in their own processes too: make crashes LOCK=insert.
@@ -70,7 +71,7 @@ func (s settings) engine(pool *pgxpool.Pool, observer idempotency.Observer) (*id
 	if s.Lock == "" {
 		s.Lock = pgstore.Lock(os.Getenv(lockVariable))
 	}
-	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: s.Schema, Lock: s.Lock, Timeout: s.Timeout, ReadBackTimeout: s.Timeout})
+	store, err := s.store(pool)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +81,13 @@ func (s settings) engine(pool *pgxpool.Pool, observer idempotency.Observer) (*id
 		Observer:         observer,
 		MaxResponseBytes: maxResponse,
 	})
+}
+
+func (s settings) store(pool *pgxpool.Pool) (idempotency.Store, error) {
+	if s.Driver != "" {
+		return s.sqlStore()
+	}
+	return pgstore.NewWithConfig(pool, pgstore.Config{Schema: s.Schema, Lock: s.Lock, Timeout: s.Timeout, ReadBackTimeout: s.Timeout})
 }
 
 // maxResponse is the largest response that is kept.

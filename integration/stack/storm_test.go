@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/onlyonce/onlyonce/idempotency"
-	"github.com/onlyonce/onlyonce/pgstore"
 )
 
 // stormVariable is how many servers are killed: 10 unless it says otherwise, so that the suite stays short.
@@ -40,11 +39,11 @@ func TestACrashStormDoublesNothingAndLosesNothing(t *testing.T) {
 		require.NoError(t, err, stormVariable)
 		kills = n
 	}
-	crashStorm(t, "", kills, clients)
+	crashStorm(t, settings{}, kills, clients)
 }
 
 // crashStorm kills servers that keep their keys by this lock.
-func crashStorm(t *testing.T, lock pgstore.Lock, kills, clients int) {
+func crashStorm(t *testing.T, with settings, kills, clients int) {
 	t.Helper()
 	accounts := make([]string, clients)
 	for i := range accounts {
@@ -52,7 +51,8 @@ func crashStorm(t *testing.T, lock pgstore.Lock, kills, clients int) {
 	}
 	w := newWorld(t, accounts...)
 	seed := rand.Uint64()
-	s := &storm{t: t, with: settings{URL: w.url, Connections: 8, Lock: lock}}
+	with.URL, with.Connections = w.url, 8
+	s := &storm{t: t, with: with}
 	for i := range s.servers {
 		s.servers[i] = startProcess(t, s.with)
 	}

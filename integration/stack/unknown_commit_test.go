@@ -11,54 +11,66 @@ import (
 	"github.com/onlyonce/onlyonce/internal/wireproxy"
 )
 
+// cut is how a connection ends at a COMMIT.
+type cut struct {
+	name      string
+	action    wireproxy.Action
+	committed bool
+}
+
+var cuts = []cut{
+	{"cut before", wireproxy.CutBefore, false},
+	{"reset before", wireproxy.ResetBefore, false},
+	{"half closed before", wireproxy.HalfClose, false},
+	{"cut after", wireproxy.CutAfter, true},
+	{"reset after", wireproxy.ResetAfter, true},
+}
+
 func TestACommitWhoseReplyIsLostIsReadBack(t *testing.T) {
 	t.Parallel()
-	for _, cut := range []struct {
-		name      string
-		action    wireproxy.Action
-		committed bool
-	}{
-		{"cut before", wireproxy.CutBefore, false},
-		{"reset before", wireproxy.ResetBefore, false},
-		{"half closed before", wireproxy.HalfClose, false},
-		{"cut after", wireproxy.CutAfter, true},
-		{"reset after", wireproxy.ResetAfter, true},
-	} {
+	for _, cut := range cuts {
 		for _, mode := range modes {
 			t.Run(cut.name+" in "+mode.String(), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t)
-				proxy, url := w.behind(t, wireproxy.Config{})
-				s := startServer(t, settings{URL: url, Mode: mode})
-				require.Equal(t, 201, s.send(payFor("alice", "before")).status)
-				point := proxy.At(wireproxy.Statement.Commits, cut.action)
-
-				first := s.send(payFor("alice", "key"))
-
-				await(t, "the connection is cut", point.Done())
-				resolved := s.events.of(idempotency.UnknownResolved)
-				require.Len(t, resolved, 1, "it was not read back")
-				if cut.committed {
-					assert.Equal(t, 201, first.status, first.body)
-					assert.False(t, first.replayed)
-					assert.Empty(t, resolved[0].Err)
-					assert.Equal(t, once, w.effects(t, "key"))
-				} else {
-					assert.Equal(t, 503, first.status)
-					assert.Equal(t, "store-unavailable", first.code())
-					assert.NotEmpty(t, resolved[0].Err)
-					assert.Equal(t, never, w.effects(t, "key"))
-				}
-				retried := s.send(payFor("alice", "key"))
-				assert.Equal(t, 201, retried.status, retried.body)
-				if cut.committed {
-					wantSame(t, first, retried)
-				}
-				assert.Equal(t, once, w.effects(t, "key"))
-				w.wantBalanced(t)
+				loseTheReply(t, cut, settings{Mode: mode})
 			})
 		}
 	}
+}
+
+// loseTheReply cuts the connection of a payment at its COMMIT.
+func loseTheReply(t *testing.T, cut cut, with settings) {
+	t.Helper()
+	w := newWorld(t)
+	proxy, url := w.behind(t, wireproxy.Config{})
+	with.URL = url
+	s := startServer(t, with)
+	require.Equal(t, 201, s.send(payFor("alice", "before")).status)
+	point := proxy.At(wireproxy.Statement.Commits, cut.action)
+
+	first := s.send(payFor("alice", "key"))
+
+	await(t, "the connection is cut", point.Done())
+	resolved := s.events.of(idempotency.UnknownResolved)
+	require.Len(t, resolved, 1, "it was not read back")
+	if cut.committed {
+		assert.Equal(t, 201, first.status, first.body)
+		assert.False(t, first.replayed)
+		assert.Empty(t, resolved[0].Err)
+		assert.Equal(t, once, w.effects(t, "key"))
+	} else {
+		assert.Equal(t, 503, first.status)
+		assert.Equal(t, "store-unavailable", first.code())
+		assert.NotEmpty(t, resolved[0].Err)
+		assert.Equal(t, never, w.effects(t, "key"))
+	}
+	retried := s.send(payFor("alice", "key"))
+	assert.Equal(t, 201, retried.status, retried.body)
+	if cut.committed {
+		wantSame(t, first, retried)
+	}
+	assert.Equal(t, once, w.effects(t, "key"))
+	w.wantBalanced(t)
 }
 
 func TestACommitThatIsOnItsWayIsWaitedForBeforeItIsReadBack(t *testing.T) {
@@ -102,10 +114,17 @@ func TestACommitThatIsOnItsWayIsWaitedForBeforeItIsReadBack(t *testing.T) {
 
 func TestARefusalWhoseReplyIsLostIsReadBack(t *testing.T) {
 	t.Parallel()
+	loseTheReplyToARefusal(t, settings{})
+}
+
+// loseTheReplyToARefusal cuts the connection where a refusal is committed.
+func loseTheReplyToARefusal(t *testing.T, with settings) {
+	t.Helper()
 	for _, action := range []wireproxy.Action{wireproxy.CutBefore, wireproxy.CutAfter} {
 		w := newWorld(t)
 		proxy, url := w.behind(t, wireproxy.Config{})
-		s := startServer(t, settings{URL: url})
+		with.URL = url
+		s := startServer(t, with)
 		point := proxy.At(wireproxy.Statement.Commits, action)
 
 		first := s.send(payFor("alice", "key").to("/refused"))

@@ -30,20 +30,42 @@ type rule struct {
 	allows func(imported string) bool
 }
 
-var rules = []rule{
+// stores and adapters know nothing of each other: whoever uses both brings them together.
+var (
+	stores   = []string{"pgstore", "sqlstore", "redisstore", "memstore", "migrations"}
+	adapters = []string{"nethttp", "echo", "echov5", "gin", "fiber", "fiberv2", "internal/httpidem", "internal/fasthttpidem"}
+)
+
+var rules = append(ofAdapters(), []rule{
 	{"idempotency", false, "imports the standard library only", isStandard},
 	{"idempotency/storetest", false, "imports the standard library and idempotency only", isStandardOr("idempotency")},
 	{"idempotency/seal", true, "imports the standard library only", isStandard},
 	{"memstore", true, "imports the standard library and idempotency only", isStandardOr("idempotency")},
-	{"replaycache", true, "is a cache: it never imports a store or an adapter", isNot("pgstore", "memstore", "nethttp", "echo", "internal/httpidem")},
+	{"replaycache", true, "is a cache: it never imports a store or an adapter", isNot(slices.Concat(stores, adapters)...)},
 	{"migrations", true, "imports embed only", func(imported string) bool { return imported == "embed" }},
 	{"internal/ephemeral", true, "imports the standard library only", isStandard},
-	{"nethttp", true, "is an adapter: it never imports a store", isNot("pgstore", "memstore", "migrations")},
-	{"echo", true, "is an adapter: it never imports a store", isNot("pgstore", "memstore", "migrations")},
-	{"internal/httpidem", true, "is what adapters share: it never imports a store", isNot("pgstore", "memstore", "migrations")},
-	{"pgstore", true, "is a store: it never imports an adapter", isNot("nethttp", "echo", "internal/httpidem")},
+	{"internal/redisserver", true, "imports the standard library and internal/child only", isStandardOr("internal/child")},
+	{"internal/keytable", true, "is what stores share: it imports the standard library and idempotency only", isStandardOr("idempotency")},
+	{"internal/fasthttpidem", true, "is for every framework on fasthttp: it never imports Fiber", isNotOf("github.com/gofiber")},
+	{"pgstore", true, "is a store: it never imports an adapter", isNot(adapters...)},
 	{"pgstore", true, "never uses database/sql, which sends a statement again whose reply was lost", func(imported string) bool { return imported != "database/sql" }},
+	{"sqlstore", true, "is a store for every driver: it imports the standard library, idempotency and internal/keytable only", isStandardOr("idempotency", "internal/keytable")},
+	{"redisstore", true, "is a store: it never imports an adapter, another store or an internal package", isNot(append(adapters, "internal", "pgstore", "sqlstore", "memstore", "migrations")...)},
+	{"gateway/leased", true, "stands on whatever lends keys: it imports the standard library and idempotency only", isStandardOr("idempotency")},
+	{"gateway/client", true, "speaks HTTP: it never imports a store, an adapter or the service", isNot(slices.Concat(stores, []string{"nethttp", "gateway/service"})...)},
+	{"gateway/service", true, "stands on whatever lends keys: it never imports a store", isNot(stores...)},
+	{"gateway/proxy", true, "stands on whatever lends keys: it never imports a store", isNot(stores...)},
+	{"clib", true, "is for programs that have an HTTP of their own: it never imports an adapter", isNot(append(adapters, "sqlstore", "redisstore", "memstore")...)},
+	{"examples/store", true, "imports the standard library and idempotency only", isStandardOr("idempotency")},
 	{"examples", true, "is made to be copied: it never imports an internal package", isNotInternal},
+}...)
+
+func ofAdapters() (found []rule) {
+	for _, folder := range adapters {
+		deep := !strings.HasPrefix(folder, "fiber") // which have whole programs beside them
+		found = append(found, rule{folder, deep, "is an adapter: it never imports a store", isNot(stores...)})
+	}
+	return found
 }
 
 // A rule about a package that is gone would hold for ever.
@@ -57,14 +79,20 @@ func isStandard(imported string) bool {
 	return !strings.Contains(first, ".")
 }
 
-func isStandardOr(folder string) func(string) bool {
-	return func(imported string) bool { return isStandard(imported) || imported == module+"/"+folder }
+func isStandardOr(folders ...string) func(string) bool {
+	return func(imported string) bool {
+		return isStandard(imported) || slices.ContainsFunc(folders, func(folder string) bool { return imported == module+"/"+folder })
+	}
 }
 
 func isNot(folders ...string) func(string) bool {
 	return func(imported string) bool {
 		return !slices.ContainsFunc(folders, func(folder string) bool { return within(imported, module+"/"+folder) })
 	}
+}
+
+func isNotOf(others string) func(string) bool {
+	return func(imported string) bool { return !within(imported, others) }
 }
 
 func isNotInternal(imported string) bool {
@@ -191,11 +219,48 @@ func TestAWrongImportIsFound(t *testing.T) {
 		{"nethttp/a.go", module + "/internal/httpidem", ""},
 		{"nethttp/a.go", module + "/pgstore", "never imports a store"},
 		{"echo/below/a.go", module + "/memstore", "never imports a store"},
+		{"echov5/a.go", "github.com/labstack/echo/v5", ""},
+		{"sqlstore/a.go", "database/sql", ""},
+		{"sqlstore/a.go", module + "/internal/keytable", ""},
+		{"sqlstore/a.go", "github.com/jackc/pgx/v5/stdlib", "is a store for every driver"},
+		{"sqlstore/a.go", module + "/pgstore", "is a store for every driver"},
+		{"internal/keytable/a.go", "github.com/jackc/pgx/v5", "the standard library and idempotency only"},
+		{"nethttp/a.go", module + "/sqlstore", "never imports a store"},
+		{"fiber/a.go", module + "/internal/fasthttpidem", ""},
+		{"fiber/a.go", module + "/pgstore", "never imports a store"},
+		{"fiberv2/a.go", module + "/memstore", "never imports a store"},
+		{"internal/fasthttpidem/a.go", "github.com/valyala/fasthttp", ""},
+		{"internal/fasthttpidem/a.go", "github.com/gofiber/fiber/v3", "never imports Fiber"},
+		{"internal/fasthttpidem/fasthttptest/a.go", module + "/pgstore", "never imports a store"},
+		{"pgstore/a.go", module + "/fiber", "never imports an adapter"},
+		{"echov5/a.go", module + "/memstore", "never imports a store"},
+		{"gin/a.go", module + "/internal/httpidem", ""},
+		{"gin/a.go", module + "/pgstore", "never imports a store"},
 		{"internal/httpidem/a.go", module + "/pgstore", "never imports a store"},
+		{"internal/redisserver/a.go", module + "/internal/child", ""},
+		{"internal/redisserver/a.go", "github.com/redis/go-redis/v9", "the standard library and internal/child only"},
+		{"gateway/leased/a.go", module + "/pgstore", "the standard library and idempotency only"},
+		{"gateway/backend/a.go", module + "/pgstore", ""},
+		{"gateway/client/a.go", module + "/gateway/service", "never imports a store, an adapter or the service"},
+		{"gateway/service/a.go", module + "/pgstore", "never imports a store"},
+		{"gateway/proxy/a.go", module + "/nethttp", ""},
+		{"gateway/proxy/a.go", module + "/redisstore", "never imports a store"},
+		{"nethttp/a.go", module + "/redisstore", "never imports a store"},
+		{"redisstore/a.go", "github.com/redis/go-redis/v9", ""},
+		{"redisstore/a.go", module + "/idempotency", ""},
+		{"redisstore/a.go", module + "/nethttp", "never imports an adapter, another store"},
+		{"redisstore/a.go", module + "/pgstore", "never imports an adapter, another store"},
+		{"redisstore/a.go", module + "/internal/redisserver", "never imports an adapter, another store"},
 		{"pgstore/a.go", "github.com/jackc/pgx/v5", ""},
 		{"pgstore/a.go", module + "/echo", "never imports an adapter"},
+		{"pgstore/a.go", module + "/gin", "never imports an adapter"},
+		{"replaycache/a.go", module + "/echov5", "never imports a store or an adapter"},
+		{"examples/store/a.go", module + "/idempotency", ""},
+		{"examples/store/a.go", module + "/memstore", "the standard library and idempotency only"},
 		{"examples/payments/server/a.go", module + "/echo", ""},
 		{"examples/payments/server/a.go", module + "/internal/pgtest", "never imports an internal package"},
+		{"clib/export.go", module + "/pgstore", ""},
+		{"clib/export.go", module + "/nethttp", "never imports an adapter"},
 		{"idempotency/a_test.go", module + "/pgstore", ""},
 		{"idempotency/testdata/a.go", module + "/pgstore", ""},
 	}

@@ -23,10 +23,11 @@ type column struct {
 const (
 	pgstore = module + "/pgstore"
 	stack   = module + "/integration/stack"
+	gateway = module + "/gateway"
 
 	pooled   = "BehindPgBouncer"
 	failover = "Failover|Standby|Primary"
-	contract = "^TestTheContractInMemoryAndOnPostgres$/^on_Postgres$"
+	contract = "^TestTheContractInMemoryAndOnPostgres$/^on_Postgres"
 	conforms = "^TestStoreConforms$/^%s$"
 )
 
@@ -41,10 +42,24 @@ var columns = []column{
 	{name: "serializable", tests: []selection{{pgstore, mode("serializable"), ""}}},
 	{name: "pgbouncer", tests: []selection{{pgstore, pooled, ""}, {stack, pooled, ""}}},
 	{name: "locks", tests: []selection{{pgstore, "^TestStoreConforms(WithEveryLock|OnCitus)$", ""}}},
+	{name: "database_sql", tests: []selection{{module + "/sqlstore", "", ""}, {module + "/integration/libpq", "", ""}}},
 	{name: "faults", tests: []selection{{pgstore, "", "^TestStoreConforms"}, {stack, "", pooled + "|" + failover}}},
 	{name: "failover", tests: []selection{{stack, failover, ""}}},
-	{name: "http", tests: []selection{{module + "/nethttp", contract, ""}, {module + "/echo", contract, ""}}},
+	{name: "http", tests: []selection{
+		{module + "/nethttp", contract, ""}, {module + "/echo", contract, ""}, {module + "/echov5", contract, ""},
+		{module + "/gin", "^(TestTheContractInMemoryAndOnPostgres|TestWhatFailsByGinsMeansIsRolledBack)$/^on_Postgres$", ""},
+		{module + "/fiber", contract, ""}, {module + "/fiberv2", contract, ""},
+	}},
+	{name: "gateway_service", tests: []selection{
+		{gateway + "/backend", "", ""}, {gateway + "/client", "", ""}, {gateway + "/migrate", "", ""}, {gateway + "/service", "", ""}, {gateway + "/cmd/onlyonced", "", ""},
+	}},
+	{name: "gateway_proxy", tests: []selection{
+		{gateway + "/leased", "", ""}, {gateway + "/proxy", "", ""}, {gateway + "/cmd/onlyonce-proxy", "", ""}, {module + "/integration/gateway", "", ""},
+	}},
+	{name: "gateway_kong", tests: []selection{{gateway + "/kong", "", ""}}},
 	{name: "migrations", short: true, tests: []selection{{module + "/integration", "", asksNobody}}},
+	{name: "functions", tests: []selection{{module + "/integration/protocol", "", ""}}},
+	{name: "clib", tests: []selection{{module + "/clib/suite", "", ""}}},
 	{name: "example", tests: []selection{{module + "/examples/payments/server", "", ""}, {module + "/examples/payments/cmd/payments", "", ""}}},
 }
 

@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,7 +31,7 @@ func TestEveryTestThatTouchesPostgresIsInOneColumn(t *testing.T) {
 			switch {
 			case name == "TestStoreConforms":
 				assert.Len(t, in, 7, "five modes and two levels")
-			case strings.HasSuffix(pkg, "/nethttp"), strings.HasSuffix(pkg, "/echo"):
+			case slices.Contains(adapters, strings.TrimPrefix(pkg, module+"/")):
 				assert.LessOrEqual(t, len(in), 1, "%s %s", pkg, name) // the others ask no database
 			case strings.HasSuffix(pkg, "/integration") && regexp.MustCompile(asksNobody).MatchString(name):
 				assert.Empty(t, in, name)
@@ -40,6 +41,9 @@ func TestEveryTestThatTouchesPostgresIsInOneColumn(t *testing.T) {
 		}
 	}
 }
+
+// adapters ask a database in their contract alone.
+var adapters = []string{"nethttp", "echo", "echov5", "gin", "fiber", "fiberv2"}
 
 // selects reports whether -run and -skip select a test that is not a part of another.
 func (s selection) selects(name string) bool {

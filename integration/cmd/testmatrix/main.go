@@ -38,8 +38,8 @@ through. Ctrl-C ends it, with the grid as far as it came. The exit code is 0 if 
 was named is missing, 2 if the flags are wrong, and 130 if it was interrupted. What failing tests said is kept in files.
 
 The columns: the conformance suite of pgstore in each of pgx's exec modes, in two isolation levels, with every lock and behind PgBouncer in
-transaction mode (with what else runs there), faults (crashes, cut connections, storms, and the rest of pgstore and integration/stack),
-failover to a standby, the HTTP contract on Postgres, migrations, and the payments example.
+transaction mode (with what else runs there), sqlstore with both drivers of database/sql, faults (crashes, cut connections, storms, and the rest of pgstore and integration/stack),
+failover to a standby, the HTTP contract on Postgres, the gateways (the service with its client, the proxy with its crashes, the plugin), migrations, and the payments example.
 
 Flags:
 `
