@@ -159,6 +159,7 @@ func TestARunMeasuresAllOfIt(t *testing.T) {
 		t.Errorf("%d schemas are left", schemas)
 	}
 
+	const begin, end = "<!-- bench:growth -->\n", "<!-- /bench:growth -->\n"
 	file := filepath.Join(t.TempDir(), "growth.md")
 	must(t, os.WriteFile(file, []byte("before\n"+begin+"old\n"+end+"after\n"), 0o600))
 	for range 2 {

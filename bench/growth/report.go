@@ -4,7 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/onlyonce/onlyonce/bench/report"
 )
+
+// WriteInto puts the tables into a document, between the marks of this name.
+func (r Report) WriteInto(file string) error { return report.Insert(file, "growth", r.Markdown()) }
 
 // Report is what Run has measured.
 type Report struct {

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
 	"regexp"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/onlyonce/onlyonce/internal/redisserver"
 )
 
 // server is a Redis server.
@@ -35,32 +33,17 @@ func startRedis(ctx context.Context, url string) (*server, error) {
 		s.says, err = greet(ctx, s.address)
 		return s, err
 	}
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
+	running, err := redisserver.Start(ctx, "--appendonly", "yes", "--appendfsync", "everysec")
+	if errors.Is(err, redisserver.ErrNoProgram) {
 		return nil, errNoRedis
 	}
-	folder, err := os.MkdirTemp("", "onlyonce-bench-redis")
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(folder))
-	}
-	cmd := exec.Command(program, "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", folder,
-		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no", "--loglevel", "warning")
-	own(cmd)
-	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(folder))
-	}
-	s := &server{address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), stop: func() error {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		return os.RemoveAll(folder)
-	}}
+	s := &server{address: running.Address, stop: running.Stop}
 	version, err := greet(ctx, s.address)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", program, err), s.stop())
+		return nil, errors.Join(err, s.stop())
 	}
 	s.says = version + ", appendonly yes, appendfsync everysec"
 	return s, nil
@@ -88,13 +71,4 @@ func greet(ctx context.Context, address string) (string, error) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
 }

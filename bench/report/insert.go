@@ -1,4 +1,4 @@
-package growth
+package report
 
 import (
 	"fmt"
@@ -6,22 +6,17 @@ import (
 	"strings"
 )
 
-// What a run writes into a document stands between these lines.
-const (
-	begin = "<!-- bench:growth -->\n"
-	end   = "<!-- /bench:growth -->\n"
-)
-
-// WriteInto replaces what stands in a document between two marks.
-func (r Report) WriteInto(file string) error {
+// Insert replaces what stands in a document between the lines <!-- bench:name --> and <!-- /bench:name -->.
+func Insert(file, name, text string) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
+	begin, end := "<!-- bench:"+name+" -->\n", "<!-- /bench:"+name+" -->\n"
 	before, rest, begun := strings.Cut(string(content), begin)
 	_, after, ended := strings.Cut(rest, end)
 	if !begun || !ended {
 		return fmt.Errorf("%s lacks the lines %s and %s: the tables go between them", file, strings.TrimSpace(begin), strings.TrimSpace(end))
 	}
-	return os.WriteFile(file, []byte(before+begin+r.Markdown()+end+after), 0o644)
+	return os.WriteFile(file, []byte(before+begin+text+end+after), 0o644)
 }

@@ -1,7 +1,0 @@
-//go:build !linux
-
-package site
-
-import "os/exec"
-
-func own(*exec.Cmd) {}
