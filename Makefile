@@ -34,6 +34,13 @@ demo: bin/withpostgres ## serve the payments API on 127.0.0.1:8080 (LISTEN_ADDR)
 	@go build -C examples/payments -o ../../bin/payments ./cmd/payments
 	@bin/withpostgres -- bin/payments -demo
 
+.PHONY: demo-gateway
+demo-gateway: bin/withpostgres ## put two proxies in front of three upstreams that misbehave, and see what is paid how often (ARGS='-serve' stays, '-h' tells more)
+	@go build -C gateway -o ../bin/onlyonce-proxy ./cmd/onlyonce-proxy
+	@go build -C examples/gateway -o ../../bin/upstream ./cmd/upstream
+	@go build -C examples/gateway -o ../../bin/demo-gateway ./cmd/demo
+	@bin/withpostgres -- bin/demo-gateway -proxy bin/onlyonce-proxy -upstream bin/upstream $(ARGS)
+
 .PHONY: test
 test: bin/withpostgres bin/testsummary ## run every test of every module with the race detector, on a real PostgreSQL
 	@bin/withpostgres -- bin/testsummary -race -timeout $(TEST_TIMEOUT) $(ARGS) $(PACKAGES)
@@ -66,7 +73,18 @@ crashes: bin/withpostgres ## kill and stop servers at every statement of a card 
 bench: bin/withpostgres ## compare with plain pgx and with what else people use, and write docs/performance.md: 40 minutes (ARGS='-quick': two; '-h' tells more)
 	@go build -o bin/bench ./bench
 	@bin/withpostgres -durable -- bin/bench -docs docs $(ARGS)
+	@$(if $(strip $(ARGS)),true,$(MAKE) --no-print-directory bench-gateway ARGS='-docs docs/gateway.md')
 	@$(if $(strip $(ARGS)),true,$(MAKE) --no-print-directory bench-growth ARGS='-docs docs/performance.md')
+	@$(if $(strip $(ARGS)),true,$(MAKE) --no-print-directory bench-clib)
+
+.PHONY: bench-clib
+bench-clib: bin/withpostgres ## compare a call of the C library with the same statements by plain libpq: two minutes
+	@bin/withpostgres -- go run ./clib/bench $(ARGS)
+
+.PHONY: bench-gateway
+bench-gateway: bin/withpostgres ## measure what the proxy costs above a bare reverse proxy: two minutes (ARGS='-h')
+	@go build -o bin/gateways ./bench/gateways
+	@bin/withpostgres -durable -- bin/gateways $(ARGS)
 
 .PHONY: bench-growth
 bench-growth: bin/withpostgres ## measure what a table of SIZES stored keys costs (10k,1M,10M; ten minutes), a week of keys, the reaper beside payments (ARGS='-h')
@@ -97,6 +115,14 @@ lint: ## check formatting, go vet and staticcheck in every module
 .PHONY: build
 build: ## build every module by itself, as those who import it do
 	@for module in $(MODULES); do echo "build $$module"; (cd $$module && GOWORK=off go build ./...); done
+
+# Where make clib installs to: $(DESTDIR)$(PREFIX).
+PREFIX ?= $(CURDIR)/bin/clib
+DESTDIR ?=
+
+.PHONY: clib
+clib: ## build libonlyonce for C, and install it below PREFIX (bin/clib) with headers, pkg-config file and man page
+	@$(MAKE) --no-print-directory -C clib install PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' OUT='$(CURDIR)/bin/clib-build'
 
 .PHONY: fmt
 fmt: ## format the code
