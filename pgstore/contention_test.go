@@ -100,7 +100,7 @@ func TestDuplicatesThatWaitLeaveTheSecondConnectionToTheHandlerThatNeedsOne(t *t
 func TestHandlersThatUseUpThePoolForTheirSecondConnectionsEndAtTheirBound(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *idempotency.Config, _ *pgstore.Config, pool *pgxpool.Config) {
-		c.HandlerTimeout = 300 * time.Millisecond
+		c.HandlerTimeout = 2 * time.Second
 		pool.MaxConns = 1
 	})
 	_, err := w.run(secondConnection(w.pool))

@@ -392,7 +392,7 @@ func TestWorkThatHasBegunIsFinishedWhenTheClientGoes(t *testing.T) {
 func TestAPoolWithoutAFreeConnectionIsUnavailable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(_ *idempotency.Config, s *pgstore.Config, c *pgxpool.Config) {
-		c.MaxConns, s.Timeout, s.ClaimWait = 1, 50*time.Millisecond, 10*time.Millisecond
+		c.MaxConns, s.Timeout, s.ClaimWait = 1, time.Second, 10*time.Millisecond
 	})
 	conn, err := w.pool.Acquire(t.Context())
 	require.NoError(t, err)

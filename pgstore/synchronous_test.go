@@ -103,7 +103,7 @@ func (l *lonely) waits() bool {
 	}
 }
 
-// store opens one for a role, "" for the owner, that waits no longer than a second.
+// store opens one for a role, "" for the owner, that waits no longer than two seconds.
 func (l *lonely) store(role string, connections int32) (*pgstore.Store, *idempotency.Engine, *pgxpool.Pool) {
 	l.t.Helper()
 	config, err := pgxpool.ParseConfig(l.url)
@@ -116,7 +116,7 @@ func (l *lonely) store(role string, connections int32) (*pgstore.Store, *idempot
 	pool, err := pgxpool.NewWithConfig(l.t.Context(), config)
 	require.NoError(l.t, err)
 	l.t.Cleanup(pool.Close)
-	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Timeout: time.Second, ReadBackTimeout: 3 * time.Second})
+	store, err := pgstore.NewWithConfig(pool, pgstore.Config{Timeout: 2 * time.Second, ReadBackTimeout: 5 * time.Second})
 	require.NoError(l.t, err)
 	engine, err := idempotency.New(store, idempotency.Config{})
 	require.NoError(l.t, err)

@@ -199,16 +199,16 @@ func TestContextsThatEndAtAnyTimeSpoilNoConnection(t *testing.T) {
 func TestTheBoundOfAClaimIsNotThatOfTheHandler(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(_ *idempotency.Config, s *pgstore.Config, c *pgxpool.Config) {
-		s.Timeout, c.MaxConns = 500*time.Millisecond, 1
+		s.Timeout, c.MaxConns = time.Second, 1
 	})
 	for range 2 { // the second of which prepares nothing
 		w.key.Value += "+"
 		_, err := w.run(func(ctx context.Context, tx pgx.Tx) (idempotency.Response, error) {
-			_, err := tx.Exec(ctx, `SELECT pg_sleep(0.7)`)
+			_, err := tx.Exec(ctx, `SELECT pg_sleep(1.2)`)
 			return idempotency.Response{Status: 201}, err
 		})
 		require.NoError(t, err)
-		_, err = w.pool.Exec(t.Context(), `SELECT pg_sleep(0.7)`)
+		_, err = w.pool.Exec(t.Context(), `SELECT pg_sleep(1.2)`)
 		require.NoError(t, err)
 	}
 }
@@ -378,7 +378,7 @@ func TestAnEncryptedConnectionIsNotWaitedForWhenItIsGivenUp(t *testing.T) {
 	t.Parallel()
 	var waited atomic.Bool
 	w := newWorld(t, func(_ *idempotency.Config, s *pgstore.Config, c *pgxpool.Config) {
-		c.MaxConns, s.Timeout = 1, 300*time.Millisecond
+		c.MaxConns, s.Timeout = 1, 2*time.Second
 		c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 			return &polite{Conn: conn, waited: &waited}, err

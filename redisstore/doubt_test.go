@@ -72,7 +72,7 @@ func TestACompletionThatCannotBeAskedForIsUnknown(t *testing.T) {
 	for name, happens := range map[string]bool{"it has happened": true, "it has not happened": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store, cutter := behind(t, redisstore.Config{ReadBackTimeout: time.Second}, once)
+			store, cutter := behind(t, redisstore.Config{ReadBackTimeout: 3 * time.Second}, once)
 			attempt := claim(t, store, key)
 			if happens {
 				cutter.loseReply("lost-body", 1)

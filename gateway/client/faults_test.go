@@ -90,7 +90,7 @@ func TestACallWhoseReplyIsLostIsSentAgainAndIsTheSameCall(t *testing.T) {
 	}
 }
 
-func impatient(c *client.Config) { c.Timeout, c.Patience = 100*time.Millisecond, 200*time.Millisecond }
+func impatient(c *client.Config) { c.Timeout, c.Patience = 2*time.Second, 3*time.Second }
 
 func TestWhatIsNeverAnsweredIsUnknownOnlyWhereItMayHaveTakenEffect(t *testing.T) {
 	t.Parallel()

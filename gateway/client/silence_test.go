@@ -56,7 +56,7 @@ func TestAConnectionThatIsDeadWithoutAWordIsGivenUp(t *testing.T) {
 	var silent atomic.Bool
 	address := swallow(t, server.Listener.Addr().String(), &silent)
 	server.URL = "https://" + address
-	c := dial(t, server, func(c *client.Config) { c.Timeout = 150 * time.Millisecond })
+	c := dial(t, server, func(c *client.Config) { c.Timeout = time.Second })
 	_, err := c.Lookup(t.Context(), key)
 	require.NoError(t, err)
 	silent.Store(true)

@@ -2,7 +2,6 @@ package stack
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -39,7 +38,7 @@ func TestAnIsolatedPrimaryThatWaitsForItsStandbyConfirmsNothing(t *testing.T) {
 	t.Parallel()
 	r := newReplicated(t, false)
 	r.synchronous(t)
-	isolated := startServer(t, settings{URL: r.url, Timeout: time.Second})
+	isolated := startServer(t, settings{URL: r.url, Timeout: briefly})
 	s := startServer(t, settings{URL: r.through(t)})
 	require.Equal(t, 201, isolated.send(payFor("alice", "before")).status)
 	r.cut(t)

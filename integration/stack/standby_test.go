@@ -12,6 +12,9 @@ import (
 	"github.com/onlyonce/onlyonce/internal/wireproxy"
 )
 
+// briefly is how long a server that gives up waits: longer than a busy machine takes for what it does not have to wait for.
+const briefly = 3 * time.Second
+
 // A commit that waits for a standby can be cancelled. It is visible then, and not replicated, and PostgreSQL reports it as a
 // success with a warning. Neither is it a success, nor is the replay of it, until the standby has it.
 func TestACommitThatNoStandbyConfirmedIsNotReportedAsSuccess(t *testing.T) {
@@ -22,7 +25,7 @@ func TestACommitThatNoStandbyConfirmedIsNotReportedAsSuccess(t *testing.T) {
 			w, _ := newOwnWorld(t)
 			// The one that is asked to pay waits for as long as it takes; the others give up.
 			s := startServer(t, settings{URL: w.url, Timeout: patience})
-			brief := startServer(t, settings{URL: w.url, Timeout: time.Second})
+			brief := startServer(t, settings{URL: w.url, Timeout: briefly})
 			require.Equal(t, 201, s.send(payFor("alice", "before")).status)
 			w.alter(t, "synchronous_standby_names", "nobody")
 			first, key := awaitUnconfirmed(t, w, s)
@@ -105,7 +108,7 @@ func TestAStandbyThatGoesAwayAndComesBackDelaysAndDoublesNothing(t *testing.T) {
 	r := newReplicated(t, false, everybody...)
 	r.synchronous(t)
 	patient := startServer(t, settings{URL: r.url, Timeout: patience})
-	brief := startServer(t, settings{URL: r.url, Timeout: time.Second})
+	brief := startServer(t, settings{URL: r.url, Timeout: briefly})
 	before := brief.send(payFor(everybody[0], "before"))
 	require.Equal(t, 201, before.status, before.body)
 
@@ -139,7 +142,7 @@ func TestWhatACrashOfThePrimaryMadeVisibleIsNotReplayedBeforeTheStandbyHasIt(t *
 	t.Parallel()
 	r := newReplicated(t, false)
 	r.synchronous(t)
-	s := startServer(t, settings{URL: r.url, Timeout: time.Second})
+	s := startServer(t, settings{URL: r.url, Timeout: briefly})
 	proxy, url := r.behind(t, wireproxy.Config{})
 	owner := startServer(t, settings{URL: url, Timeout: patience})
 	r.cut(t)
