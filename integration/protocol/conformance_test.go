@@ -15,6 +15,7 @@ import (
 
 	"github.com/onlyonce/onlyonce/idempotency"
 	"github.com/onlyonce/onlyonce/idempotency/storetest"
+	"github.com/onlyonce/onlyonce/internal/pgbouncer"
 	"github.com/onlyonce/onlyonce/internal/pgtest"
 	"github.com/onlyonce/onlyonce/pgstore"
 )
@@ -26,38 +27,69 @@ func TestAStoreOnTheFunctionsConforms(t *testing.T) {
 		t.Run("beside "+beside, func(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, func(t *testing.T) storetest.Subject {
-				schema := pgtest.Schema(t)
-				pgtest.Functions(t, schema, schema)
-				pool := pgtest.Pool(t, schema, func(c *pgxpool.Config) { c.MaxConns = 16 })
-				_, err := pool.Exec(t.Context(), `CREATE TABLE effects (name text NOT NULL)`)
-				require.NoError(t, err)
-				reaper, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: schema})
-				require.NoError(t, err)
-				var peer idempotency.Store = reaper
-				if beside == "its like" {
-					peer = &functionStore{pool, reaper}
-				}
-				return storetest.Subject{
-					Store: &functionStore{pool, reaper}, Peer: peer,
-					Expire: func(ctx context.Context, key idempotency.Key) error {
-						_, err := pool.Exec(ctx, `UPDATE idempotency_keys SET expires_at = now() - interval '1 second' WHERE scope = $1 AND key = $2`, key.Scope, key.Value)
-						return err
-					},
-					Write: func(ctx context.Context, name string) error {
-						_, err := txOf(ctx).Exec(ctx, `INSERT INTO effects VALUES ($1)`, name)
-						return err
-					},
-					Effects: func(ctx context.Context, name string) (n int, err error) {
-						err = pool.QueryRow(ctx, `SELECT count(*) FROM effects WHERE name = $1`, name).Scan(&n)
-						return n, err
-					},
-					Crash: func(ctx context.Context) error {
-						_, err := pool.Exec(ctx, `SELECT pg_terminate_backend($1)`, txOf(ctx).Conn().PgConn().PID())
-						return err
-					},
-				}
+				return subject(t, beside == "pgstore", func(schema string) *pgxpool.Pool {
+					return pgtest.Pool(t, schema, func(c *pgxpool.Config) { c.MaxConns = 16 })
+				})
 			})
 		})
+	}
+}
+
+// What a session has between two transactions is somebody else's behind a pooler. The functions need nothing of it.
+func TestAStoreOnTheFunctionsConformsBehindPgBouncer(t *testing.T) {
+	t.Parallel()
+	// More than one test holds at a time, and fewer than the clients have.
+	bouncer := pgbouncer.Start(t, pgtest.URL(t), pgbouncer.Options{Connections: 50})
+	storetest.Run(t, func(t *testing.T) storetest.Subject {
+		return subject(t, false, func(string) *pgxpool.Pool {
+			config, err := pgxpool.ParseConfig(bouncer.URL)
+			require.NoError(t, err)
+			require.NoError(t, pgstore.Configure(config, pgstore.PoolConfig{BehindPooler: true}))
+			config.MaxConns = 16
+			pool, err := pgxpool.NewWithConfig(t.Context(), config)
+			require.NoError(t, err)
+			t.Cleanup(pool.Close)
+			return pool
+		})
+	})
+}
+
+// subject is a store on the functions, on a pool of its own, beside one of pgstore or another of its like. What acts from outside goes straight
+// to the server.
+func subject(t *testing.T, besidePgstore bool, open func(schema string) *pgxpool.Pool) storetest.Subject {
+	schema := pgtest.Schema(t)
+	pgtest.Functions(t, schema, schema)
+	outside, pool := pgtest.Pool(t, schema), open(schema)
+	_, err := outside.Exec(t.Context(), `CREATE TABLE effects (name text NOT NULL)`)
+	require.NoError(t, err)
+	reaper, err := pgstore.NewWithConfig(pool, pgstore.Config{Schema: schema})
+	require.NoError(t, err)
+	var peer idempotency.Store = reaper
+	if !besidePgstore {
+		peer = &functionStore{pool, schema, reaper}
+	}
+	return storetest.Subject{
+		Store: &functionStore{pool, schema, reaper}, Peer: peer,
+		Expire: func(ctx context.Context, key idempotency.Key) error {
+			_, err := outside.Exec(ctx, `UPDATE idempotency_keys SET expires_at = now() - interval '1 second' WHERE scope = $1 AND key = $2`, key.Scope, key.Value)
+			return err
+		},
+		Write: func(ctx context.Context, name string) error {
+			_, err := txOf(ctx).Exec(ctx, `INSERT INTO `+schema+`.effects VALUES ($1)`, name)
+			return err
+		},
+		Effects: func(ctx context.Context, name string) (n int, err error) {
+			err = outside.QueryRow(ctx, `SELECT count(*) FROM effects WHERE name = $1`, name).Scan(&n)
+			return n, err
+		},
+		Crash: func(ctx context.Context) error {
+			var backend uint32 // what the connection knows may be a pooler's own number
+			if err := txOf(ctx).QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&backend); err != nil {
+				return err
+			}
+			_, err := outside.Exec(ctx, `SELECT pg_terminate_backend($1)`, backend)
+			return err
+		},
 	}
 }
 
@@ -73,7 +105,8 @@ func txOf(ctx context.Context) pgx.Tx {
 
 // functionStore is a store on the functions. What they have no word for, reaping and transactions without a key, is pgstore's.
 type functionStore struct {
-	pool *pgxpool.Pool
+	pool   *pgxpool.Pool
+	schema string
 	*pgstore.Store
 }
 
@@ -109,16 +142,16 @@ func (s *functionStore) claim(ctx context.Context, key idempotency.Key) (*functi
 	var outcome string
 	var status *int
 	record := &idempotency.Record{}
-	err = tx.QueryRow(ctx, `SELECT fingerprint FROM idempotency_keys WHERE scope = $1 AND key = $2`, key.Scope, key.Value).Scan(&print)
+	err = tx.QueryRow(ctx, `SELECT fingerprint FROM `+s.schema+`.idempotency_keys WHERE scope = $1 AND key = $2`, key.Scope, key.Value).Scan(&print)
 	if err == nil || errors.Is(err, pgx.ErrNoRows) {
-		err = tx.QueryRow(ctx, `SELECT outcome, status, headers, body FROM idempotency_begin($1, $2, $3)`, key.Scope, key.Value, print).
+		err = tx.QueryRow(ctx, `SELECT outcome, status, headers, body FROM `+s.schema+`.idempotency_begin($1, $2, $3)`, key.Scope, key.Value, print).
 			Scan(&outcome, &status, &record.Response.Header, &record.Response.Body)
 	}
 	if err == nil && outcome == "execute" {
 		return &functionAttempt{store: s, key: key, print: print, tx: tx}, nil, nil
 	}
 	if err == nil && outcome == "replay" {
-		err = tx.QueryRow(ctx, `SELECT expires_at - clock_timestamp() FROM idempotency_keys WHERE scope = $1 AND key = $2`, key.Scope, key.Value).Scan(&record.Left)
+		err = tx.QueryRow(ctx, `SELECT expires_at - clock_timestamp() FROM `+s.schema+`.idempotency_keys WHERE scope = $1 AND key = $2`, key.Scope, key.Value).Scan(&record.Left)
 	}
 	_ = tx.Rollback(ctx)
 	switch {
@@ -169,7 +202,7 @@ func (a *functionAttempt) complete(ctx context.Context, tx pgx.Tx, record *idemp
 	// The one place where the fingerprint is given another value than it was begun with: see claim.
 	_, err := tx.Exec(ctx, `SELECT set_config('onlyonce.claims', replace(current_setting('onlyonce.claims'), encode($1, 'hex'), encode($2, 'hex')), true)`, a.print, record.Fingerprint[:])
 	if err == nil {
-		_, err = tx.Exec(ctx, `SELECT idempotency_complete($1, $2, $3, $4, $5, $6, $7)`,
+		_, err = tx.Exec(ctx, `SELECT `+a.store.schema+`.idempotency_complete($1, $2, $3, $4, $5, $6, $7)`,
 			a.key.Scope, a.key.Value, record.Fingerprint[:], record.Response.Status, record.Response.Header, record.Response.Body, retention)
 	}
 	if err != nil {
