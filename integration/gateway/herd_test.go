@@ -8,18 +8,21 @@ import (
 )
 
 func TestTwoGatewaysAndTwoHundredDuplicatesAreOneCall(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, settings{unknown: "hold", timeout: patience, lease: 2 * patience, wait: patience}, func(string, int) fate { return answers })
+	onEveryStore(t, herd)
+}
+
+func herd(t *testing.T, in open) {
+	w := in(t, settings{unknown: "hold", timeout: patience, lease: 2 * patience, wait: patience}, func(string, int) fate { return answers })
 	gateways := []*gateway{w.direct(), w.direct()}
 	came, letGo := w.upstream.hold()
 	all := make([]answer, 200)
-	var herd sync.WaitGroup
+	var asking sync.WaitGroup
 	for i := range all {
-		herd.Go(func() { all[i] = gateways[i%2].post("r") })
+		asking.Go(func() { all[i] = gateways[i%2].post("r") })
 	}
 	await(t, "the first of them", came)
 	letGo()
-	herd.Wait()
+	asking.Wait()
 	replayed := 0
 	for _, a := range all {
 		require.Equal(t, 201, a.status, "%+v", a)

@@ -45,9 +45,12 @@ type operation struct {
 // Between a deed upstream and its being written down there is a moment that no gateway can close. The storm strikes it: what it doubles has been in doubt
 // before, each time, and what was never in doubt was done once.
 func TestAStormOfKillsDoublesOnlyWhatWasInDoubtAndLeavesNothingStuck(t *testing.T) {
-	t.Parallel()
+	onEveryStore(t, storm)
+}
+
+func storm(t *testing.T, in open) {
 	const kills, clients = 20, 12
-	w := newWorld(t, settings{unknown: "hold", timeout: 300 * time.Millisecond, lease: 1500 * time.Millisecond, wait: time.Second}, func(_ string, call int) fate {
+	w := in(t, settings{unknown: "hold", timeout: 300 * time.Millisecond, lease: 1500 * time.Millisecond, wait: time.Second}, func(_ string, call int) fate {
 		if call > 1 || rand.IntN(4) > 0 { // most are lucky, but for what the kills do
 			return answers
 		}

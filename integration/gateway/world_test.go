@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/onlyonce/onlyonce/internal/keytable"
 	"github.com/onlyonce/onlyonce/internal/pgtest"
+	"github.com/onlyonce/onlyonce/internal/redisserver"
 	"github.com/onlyonce/onlyonce/internal/wireproxy"
 )
 
@@ -26,31 +28,66 @@ type settings struct {
 type world struct {
 	*testing.T
 	settings
-	schema   string
-	pool     *pgxpool.Pool
 	upstream *upstream
-	line     *wireproxy.Proxy // to the database
+	store    string // as the gateways' configurations have it
+
+	// What follows is there if the store is in PostgreSQL.
+	schema string
+	pool   *pgxpool.Pool
+	line   *wireproxy.Proxy // to the database
+}
+
+// open makes a world whose keys are in one kind of store.
+type open func(t *testing.T, with settings, of func(reference string, call int) fate) *world
+
+// onEveryStore runs a test with every kind of store that outlives a gateway.
+func onEveryStore(t *testing.T, test func(t *testing.T, in open)) {
+	t.Parallel()
+	for name, in := range map[string]open{"PostgreSQL": newWorld, "Redis": newRedisWorld} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, in)
+		})
+	}
 }
 
 // newWorld has the n-th call with a reference meet this fate.
 func newWorld(t *testing.T, with settings, of func(reference string, call int) fate) *world {
 	t.Helper()
-	w := &world{T: t, settings: with, schema: pgtest.Schema(t), upstream: startUpstream(t, of)}
+	w := &world{T: t, settings: with, upstream: startUpstream(t, of), schema: pgtest.Schema(t)}
 	w.pool = pgtest.Pool(t, w.schema)
 	line, err := wireproxy.Listen(pgtest.URL(t), wireproxy.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = line.Close() })
 	w.line = line
+	w.store = w.database(pgtest.URL(t))
 	return w
 }
 
-// gateway starts a proxy whose way to the database is this.
-func (w *world) gateway(database string) *gateway {
+// newRedisWorld is newWorld without PostgreSQL: the keys are in a Redis that writes each of them to disk.
+func newRedisWorld(t *testing.T, with settings, of func(reference string, call int) fate) *world {
+	t.Helper()
+	server, err := redisserver.Start(t.Context(), "--appendonly", "yes", "--appendfsync", "always")
+	if errors.Is(err, redisserver.ErrNoProgram) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+	return &world{T: t, settings: with, upstream: startUpstream(t, of), store: fmt.Sprintf("{url: %q}", "redis://"+server.Address)}
+}
+
+// database is the store that is reached by this URL.
+func (w *world) database(url string) string {
+	return fmt.Sprintf("{url: %q, schema: %q}", url, w.schema)
+}
+
+// gateway starts a proxy on this store.
+func (w *world) gateway(store string) *gateway {
 	w.Helper()
 	return startProxy(w.T, fmt.Sprintf(`
 listen: {address: "127.0.0.1:0"}
 admin: {address: "127.0.0.1:0"}
-store: {url: %q, schema: %q}
+store: %s
 log: {format: json, access: false}
 routes:
   - patterns: ["POST /payments"]
@@ -60,16 +97,16 @@ routes:
     lease: %v
     wait: %v
     unknown: %s
-`, database, w.schema, w.upstream.address(), w.timeout, w.lease, w.wait, w.unknown))
+`, store, w.upstream.address(), w.timeout, w.lease, w.wait, w.unknown))
 }
 
-// direct starts a proxy with a line of its own to the database, watched one whose statements can be stopped.
-func (w *world) direct() *gateway { return w.gateway(pgtest.URL(w.T)) }
+// direct starts a proxy with a line of its own to the store, watched one whose statements can be stopped.
+func (w *world) direct() *gateway { return w.gateway(w.store) }
 
 func (w *world) watched() *gateway {
 	url, err := w.line.URL(pgtest.URL(w.T))
 	require.NoError(w, err)
-	return w.gateway(url)
+	return w.gateway(w.database(url))
 }
 
 // key is what the table says of the key of a reference: "" is nothing.
