@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/onlyonce/onlyonce/internal/pgtest"
+	"github.com/onlyonce/onlyonce/internal/redisserver"
 )
 
 func TestExitCodesAndWhatIsSaid(t *testing.T) {
@@ -155,8 +157,26 @@ func TestARequestThatHasBegunIsAnsweredAfterSIGTERM(t *testing.T) {
 
 func TestAKeyOfACallerAndAServiceThatWereKilledIsTakenOverAfterItsLease(t *testing.T) {
 	t.Parallel()
-	url, tokens := pgtest.SchemaURL(t, pgtest.Schema(t)), write(t, token)
-	first := start(t, "-store", url, "-tokens", tokens)
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		takenOver(t, pgtest.SchemaURL(t, pgtest.Schema(t)))
+	})
+	t.Run("Redis", func(t *testing.T) {
+		t.Parallel()
+		server, err := redisserver.Start(t.Context(), "--appendonly", "yes", "--appendfsync", "always")
+		if errors.Is(err, redisserver.ErrNoProgram) {
+			t.Skip(err)
+		}
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+		takenOver(t, "redis://"+server.Address)
+	})
+}
+
+func takenOver(t *testing.T, store string) {
+	t.Helper()
+	tokens := write(t, token)
+	first := start(t, "-store", store, "-tokens", tokens)
 	const lease = 700 * time.Millisecond
 	began := time.Now()
 	status, _, err := first.claim("k", lease)
@@ -165,7 +185,7 @@ func TestAKeyOfACallerAndAServiceThatWereKilledIsTakenOverAfterItsLease(t *testi
 	require.NoError(t, first.cmd.Process.Kill())
 	assert.Equal(t, -1, first.wait())
 
-	second := start(t, "-store", url, "-tokens", tokens)
+	second := start(t, "-store", store, "-tokens", tokens)
 	var answer map[string]any
 	require.Eventually(t, func() bool {
 		status, answer, err = second.claim("k", time.Minute)
