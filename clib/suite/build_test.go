@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +21,12 @@ import (
 var work string
 
 func TestMain(m *testing.M) {
+	// What ignores a signal has its children ignore it. Programs are to start as if from a terminal, also where the tests run behind nohup.
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 	code := func() int {
 		var err error
 		if work, err = os.MkdirTemp("", "onlyonce-clib"); err != nil {
