@@ -140,10 +140,21 @@ var valueScenarios = []scenario{
 	{"a statement ends with its context", func(w *world) {
 		_, err := w.run(func(ctx context.Context, tx *sql.Tx) (idempotency.Response, error) {
 			w.exec(ctx, tx, insert)
-			brief, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
-			defer cancel()
-			_, err := tx.ExecContext(brief, `SELECT pg_sleep(60)`)
+			var backend int
+			require.NoError(w, tx.QueryRowContext(ctx, `SELECT pg_backend_pid()`).Scan(&backend))
+			brief, cancel := context.WithCancel(ctx)
+			over := make(chan struct{})
+			go func() { // lib/pq asks for the end once, and the server hears it only where the statement has begun
+				defer close(over)
+				defer cancel()
+				until := time.Now().Add(patience)
+				for begun := false; !begun && time.Now().Before(until); {
+					_ = w.outside.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep')`, backend).Scan(&begun)
+				}
+			}()
+			_, err := tx.ExecContext(brief, `SELECT pg_sleep(600)`)
 			require.Error(w, err)
+			<-over
 			return idempotency.Response{}, err
 		})
 		require.Error(w, err)
