@@ -80,7 +80,7 @@ func (c *checker) route(config *Config, from *Route) route {
 
 func (c *checker) upstream(address string) *url.URL {
 	upstream, err := url.Parse(address)
-	if address == "" || err != nil || upstream.Host == "" || upstream.Scheme != "http" && upstream.Scheme != "https" ||
+	if err != nil || upstream.Host == "" || upstream.Scheme != "http" && upstream.Scheme != "https" ||
 		upstream.User != nil || upstream.Fragment != "" || upstream.RawQuery != "" { // not repeated: there may be a password in it
 		c.wrong("upstream must be a URL such as http://payments:8080 or https://payments.internal/base, without user, query and fragment")
 		return &url.URL{}

@@ -125,8 +125,7 @@ func (e *exchange) answered(res *http.Response) error {
 		return err
 	}
 	_ = res.Body.Close()
-	res.Body, res.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	res.TransferEncoding, res.Trailer = nil, nil
+	res.Body = io.NopCloser(bytes.NewReader(body)) // the recorder leaves out trailers, and counts
 	res.Header.Del(statusHeader)
 	ctx := res.Request.Context()
 	e.settle(ctx, res.StatusCode)
@@ -154,7 +153,7 @@ func (e *exchange) read(res *http.Response) ([]byte, error) {
 		return nil, nil // HTTP has no body with these, and an upstream that sends one all the same has said what it did
 	}
 	limit := int64(e.maxResponse)
-	if res.ContentLength > limit && res.Request.Method != http.MethodHead {
+	if res.ContentLength > limit {
 		return nil, &overLimit{res.StatusCode}
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))

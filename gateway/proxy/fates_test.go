@@ -205,6 +205,7 @@ func TestAnAnswerThatIsTooLargeIsReplacedByOneThatSaysSo(t *testing.T) {
 	large := strings.Repeat("x", 2000)
 	for name, text := range map[string]string{
 		"announced":                  "HTTP/1.1 201 Created\r\nContent-Length: 2000\r\n\r\n" + large,
+		"announced, and no more":     "HTTP/1.1 201 Created\r\nContent-Length: 2000\r\n\r\n",
 		"by a byte":                  "HTTP/1.1 201 Created\r\nContent-Length: 1025\r\n\r\n" + large[:1025],
 		"chunked":                    "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + large + "\r\n0\r\n\r\n",
 		"until the connection's end": "HTTP/1.1 201 Created\r\n\r\n" + large,
