@@ -35,7 +35,7 @@ func TestARequestIsSentOnceAlsoWhereAUsedConnectionBreaks(t *testing.T) {
 			t.Run(header+" "+with, func(t *testing.T) {
 				t.Parallel()
 				up := newUpstream(t, stale)
-				g := front(t, newClocked(t), configured(t, up.url(), "key_headers: ["+header+"]"))
+				g := front(t, newClocked(t), configured(t, up.url(), "key_headers: ["+header+"]", "idle_timeout: 1m"))
 				post := func(key string) answer {
 					r := g.request("", body)
 					r.Header.Set(header, key)
@@ -68,7 +68,7 @@ func TestARequestIsSentOnceAlsoWhereAUsedConnectionBreaks(t *testing.T) {
 	t.Run("what passes through", func(t *testing.T) {
 		t.Parallel()
 		up := newUpstream(t, stale)
-		g := front(t, newClocked(t), configured(t, up.url(), "protect: off"))
+		g := front(t, newClocked(t), configured(t, up.url(), "protect: off", "idle_timeout: 1m"))
 		g.post("k", "").is(http.StatusCreated, "paid")
 		g.post("k", "").problem(http.StatusBadGateway, proxy.CodeUnknown)
 		up.hasEffects(2)

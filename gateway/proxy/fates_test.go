@@ -40,12 +40,25 @@ var unknowns = []struct {
 	{"streams without end", hangs("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: paid\n\n"), 1, 504, proxy.CodeTimeout},
 }
 
-// within is the time-out: short where it is what the test waits for.
-func within(code idempotency.Code) string {
-	if code == proxy.CodeTimeout {
-		return "timeout: 300ms"
+// patient is a time-out for what is answered.
+const patient = "timeout: 10s"
+
+// unknownAt has a request end without an outcome at an upstream that acts like this. The time-out is short where it is what the test waits for, and
+// longer at each further try where the upstream had not even got the request by then.
+func unknownAt(t *testing.T, act func(c *conn), effects int, code idempotency.Code, body string, settings ...string) (*clocked, *upstream, *gateway, answer) {
+	t.Helper()
+	for timeout := 300 * time.Millisecond; ; timeout *= 3 {
+		lender, up := newClocked(t), newUpstream(t, act)
+		within := patient
+		if code == proxy.CodeTimeout {
+			within = "timeout: " + timeout.String()
+		}
+		g := front(t, lender, configured(t, up.url(), append([]string{within}, settings...)...))
+		first := g.post("k", body)
+		if up.effects.Load() == int64(effects) || code != proxy.CodeTimeout || timeout > patience/3 {
+			return lender, up, g, first
+		}
 	}
-	return "timeout: 10s"
 }
 
 // bodies are requests with a body and without: http.Transport would repeat one without by itself.
@@ -57,9 +70,7 @@ func TestAnUnknownOutcomeIsHeldUntilTheLeaseEnds(t *testing.T) {
 		for with, body := range bodies {
 			t.Run(tt.name+" "+with, func(t *testing.T) {
 				t.Parallel()
-				lender, up := newClocked(t), newUpstream(t, tt.act)
-				g := front(t, lender, configured(t, up.url(), within(tt.code), "lease: 1h"))
-				first := g.post("k", body)
+				lender, up, g, first := unknownAt(t, tt.act, tt.effects, tt.code, body, "lease: 1h")
 				require.Contains(t, first.problem(tt.status, tt.code), "may or may not have taken effect")
 				after, err := strconv.Atoi(first.header.Get("Retry-After"))
 				require.NoError(t, err)
@@ -68,6 +79,7 @@ func TestAnUnknownOutcomeIsHeldUntilTheLeaseEnds(t *testing.T) {
 				up.hasEffects(tt.effects)
 
 				up.then(says(created))
+				require.NoError(t, g.proxy.Use(configured(t, up.url(), patient, "lease: 1h")))
 				g.post("k", body).problem(http.StatusConflict, idempotency.CodeInProgress)
 				lender.advance(time.Hour - time.Minute)
 				g.post("k", body).problem(http.StatusConflict, idempotency.CodeInProgress)
@@ -93,12 +105,11 @@ func TestAnUnknownOutcomeIsReleasedWhereThatIsThePolicy(t *testing.T) {
 	for _, tt := range unknowns {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			up := newUpstream(t, tt.act)
-			g := front(t, newClocked(t), configured(t, up.url(), within(tt.code), "lease: 1h", "unknown: release"))
-			first := g.post("k", "{}")
+			_, up, g, first := unknownAt(t, tt.act, tt.effects, tt.code, "{}", "lease: 1h", "unknown: release")
 			require.Contains(t, first.problem(tt.status, tt.code), "may then be done once more")
 			require.Equal(t, "1", first.header.Get("Retry-After"))
 			up.then(says(created))
+			require.NoError(t, g.proxy.Use(configured(t, up.url(), patient, "lease: 1h", "unknown: release")))
 			g.post("k", "{}").is(http.StatusCreated, "paid")
 			up.hasEffects(tt.effects + 1)
 		})

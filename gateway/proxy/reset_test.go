@@ -70,7 +70,7 @@ func TestAStatusWithoutABodyIsKeptAlsoWhereTheUpstreamSendsOne(t *testing.T) {
 		up := newUpstream(t, frames(func(stream string) string {
 			return "\x00\x00\x01\x01\x04" + stream + coded + "\x00\x00\x04\x00\x01" + stream + "paid"
 		}))
-		g := front(t, newClocked(t), configured(t, up.url(), "upstream_protocol: http2"), func(s *httptest.Server) { s.Config.ErrorLog = silent })
+		g := front(t, newClocked(t), configured(t, up.url(), "upstream_protocol: http2", "idle_timeout: 10ms"), func(s *httptest.Server) { s.Config.ErrorLog = silent })
 		first := g.post("k", "{}").is(status, "")
 		g.post("k", "{}").replays(first)
 		up.hasEffects(1)
