@@ -116,11 +116,15 @@ func TestWhatIsWrongWithAFileIsSaidWithItsPlace(t *testing.T) {
 		"a safe method":            {good + "    methods: [GET]\n", []string{"methods has GET in it"}},
 		"no upstream":              {strings.Replace(good, "http://127.0.0.1:1", "''", 1), []string{"upstream must be a URL"}},
 		"another scheme":           {strings.Replace(good, "http:", "ftp:", 1), []string{"upstream must be a URL"}},
+		"no host":                  {strings.Replace(good, "127.0.0.1:1", "/x", 1), []string{"upstream must be a URL"}},
+		"a query":                  {strings.Replace(good, "127.0.0.1:1", "127.0.0.1:1?x=1", 1), []string{"upstream must be a URL"}},
+		"a fragment":               {strings.Replace(good, "http://127.0.0.1:1", "'http://127.0.0.1:1#x'", 1), []string{"upstream must be a URL"}},
 		"a password":               {strings.Replace(good, "http://", "http://u:hunter2@", 1), []string{"upstream must be a URL"}},
 		"a lease too short":        {good + "    timeout: 30s\n    lease: 30s\n", []string{"lease is 30s: give at least timeout and 1s more, which is 31s"}},
 		"a connect time too long":  {good + "    timeout: 1s\n    connect_timeout: 2s\n", []string{"connect_timeout is 2s: give 1ms to 1s"}},
 		"no choice":                {good + "    unknown: drop\n    protect: maybe\n    host: none\n    connections: some\n    upstream_protocol: http3\n    key_format: int\n", []string{"unknown is", "protect is", "host is", "connections is", "upstream_protocol is", "key_format is"}},
 		"kept and not":             {good + "    keep: [409]\n    release: [409]\n", []string{"409 is in keep, and in release"}},
+		"kept and unknown":         {good + "    keep: [504]\n    unknown_statuses: [504]\n", []string{"504 is in keep, and in release or unknown_statuses"}},
 		"a small response":         {good + "    max_response_bytes: 10\n", []string{"max_response_bytes is 10: give 1KiB to 64MiB"}},
 		"no request":               {good + "    max_request_bytes: 0\n", []string{"max_request_bytes is 0"}},
 		"the key as the attempt":   {good + "    attempt_header: idempotency-key\n", []string{"attempt_header must be"}},
@@ -149,6 +153,7 @@ func TestWhatIsWrongWithAFileIsSaidWithItsPlace(t *testing.T) {
 			}
 			require.NotContains(t, err.Error(), "hunter2")
 			require.NotContains(t, err.Error(), "proxy.")
+			require.NotContains(t, err.Error(), "registered at")
 		})
 	}
 }

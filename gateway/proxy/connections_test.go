@@ -159,10 +159,11 @@ func TestAClientThatSpeaksHTTP2InPlainText(t *testing.T) {
 
 func TestABodyThatIsAskedForIsReadBeforeItIsSent(t *testing.T) {
 	t.Parallel()
-	expects := make(chan string, 1)
+	expects, lengths := make(chan string, 1), make(chan int64, 1)
 	up := newUpstream(t, func(c *conn) {
 		if r := c.take(); r != nil {
 			expects <- r.Header.Get("Expect")
+			lengths <- r.ContentLength
 			body, _ := io.ReadAll(r.Body)
 			c.say("HTTP/1.1 201 Created\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 		}
@@ -172,6 +173,7 @@ func TestABodyThatIsAskedForIsReadBeforeItIsSent(t *testing.T) {
 	r.Header.Set("Expect", "100-continue")
 	g.send(r).is(http.StatusCreated, "asked for")
 	require.Empty(t, <-expects)
+	require.EqualValues(t, len("asked for"), <-lengths)
 }
 
 func TestWhatIsForwardedSaysWhereItComesFrom(t *testing.T) {
@@ -242,6 +244,7 @@ func TestWhatAnUpstreamSendsIsStoredAsItIs(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "gzip", response.Header.Get("Content-Encoding"))
 		require.Empty(t, response.Trailer)
+		require.Empty(t, response.Header.Get("Sum"), "a trailer is no header")
 		require.EqualValues(t, len(zipped), response.ContentLength)
 		return response, string(body)
 	}

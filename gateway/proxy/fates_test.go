@@ -1,10 +1,13 @@
 package proxy_test
 
 import (
+	"context"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -264,23 +267,32 @@ func TestManyHeadersOfAnAnswerAreKeptWithIt(t *testing.T) {
 
 func TestAClientThatLeavesIsAnsweredByAReplay(t *testing.T) {
 	t.Parallel()
-	taken, goOn := make(chan struct{}), make(chan struct{})
+	taken, goOn := make(chan struct{}, 2), make(chan struct{})
 	up := newUpstream(t, func(c *conn) {
 		if c.take() == nil {
 			return
 		}
-		close(taken)
+		taken <- struct{}{}
 		<-goOn
 		c.say("%s", created)
 	})
-	g := front(t, newClocked(t), configured(t, up.url(), "wait: 10s"))
+	left := make(chan struct{})
+	var leaving sync.Once
+	g := front(t, newClocked(t), configured(t, up.url(), "wait: 10s"), func(s *httptest.Server) {
+		next := s.Config.Handler
+		s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			context.AfterFunc(r.Context(), func() { leaving.Do(func() { close(left) }) })
+			next.ServeHTTP(w, r)
+		})
+	})
 	client, err := net.Dial("tcp", g.Listener.Addr().String())
 	require.NoError(t, err)
 	request := g.request("k", "{}")
 	require.NoError(t, request.Write(client))
 	<-taken
 	require.NoError(t, client.Close())
-	answers := make(chan answer)
+	<-left
+	answers := make(chan answer, 1)
 	go func() { answers <- g.send(g.request("k", "{}")) }()
 	close(goOn)
 	got := <-answers

@@ -22,23 +22,25 @@ import (
 
 func TestANewConfigurationCountsForNewRequestsAndTheOldOneForThoseThatHaveBegun(t *testing.T) {
 	t.Parallel()
-	taken, goOn := make(chan struct{}), make(chan struct{})
+	taken, goOn := make(chan struct{}, 2), make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	defer release() // also where the test fails
 	old := newUpstream(t, func(c *conn) {
 		if c.take() != nil {
-			close(taken)
+			taken <- struct{}{}
 			<-goOn
 			c.say("%s", strings.Replace(created, "paid", "old!", 1))
 		}
 	})
 	next := newUpstream(t, says(created))
 	g := front(t, newClocked(t), configured(t, old.url()))
-	begun := make(chan answer)
+	begun := make(chan answer, 1)
 	go func() { begun <- g.post("begun", "{}") }()
 	<-taken
 	require.NoError(t, g.proxy.Use(configured(t, next.url())))
 	g.post("new", "{}").is(http.StatusCreated, "paid")
 	g.post("begun", "{}").problem(http.StatusConflict, idempotency.CodeInProgress)
-	close(goOn)
+	release()
 	first := <-begun
 	first.is(http.StatusCreated, "old!")
 	g.post("begun", "{}").replays(first)
@@ -98,6 +100,7 @@ func TestAFileThatCannotBeUsedLeavesTheOldOneInService(t *testing.T) {
 		"another store":  {strings.Replace(file(up.url()), "memory:", "postgres://u:hunter2@h/d", 1), "store has changed, which needs a restart"},
 		"another listen": {"listen: {address: ':1'}\n" + file(up.url()), "listen has changed"},
 		"another admin":  {"admin: {address: ':1'}\n" + file(up.url()), "admin has changed"},
+		"another format": {"log: {format: text}\n" + file(up.url()), "log.format has changed"},
 		"another level":  {"log: {level: debug}\n" + file(up.url()), "log.level has changed"},
 	} {
 		logged.Reset()

@@ -68,9 +68,13 @@ func TestWhatTellsRequestsApartAndWhatKeysMayBe(t *testing.T) {
 	version := g.request(key, `{"a":1,"b":2}`)
 	version.Header.Set("X-Version", "2")
 	require.Equal(t, http.StatusUnprocessableEntity, g.send(version).status)
-	put := g.request(strings.Replace(key, "1", "2", 1), "{}")
-	put.Method = http.MethodPut
-	require.Equal(t, http.StatusCreated, g.send(put).status)
+	put := func() answer {
+		r := g.request(strings.Replace(key, "1", "2", 1), "{}")
+		r.Method = http.MethodPut
+		return g.send(r)
+	}
+	first = put().is(http.StatusCreated, "paid")
+	put().replays(first)
 	up.hasEffects(2)
 
 	g = front(t, newClocked(t), configured(t, up.url(), "min_key_length: 4"))
@@ -122,7 +126,9 @@ func TestWhatComesTooLateIsNotSent(t *testing.T) {
 	t.Cleanup(server.Close)
 	g := &gateway{t, server, nil}
 	for range 2 {
-		g.post("k", "{}").problem(http.StatusBadGateway, proxy.CodeUnreachable)
+		late := g.post("k", "{}")
+		late.problem(http.StatusBadGateway, proxy.CodeUnreachable)
+		require.Equal(t, "onlyonce; error=proxy_internal_error", late.header.Get("Proxy-Status"), "it is not the upstream's fault")
 	}
 	up.hasEffects(0)
 }

@@ -3,6 +3,8 @@ package proxy_test
 import (
 	"bufio"
 	"net/http"
+	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,7 +53,7 @@ func TestAnOfferOfHTTP2IsNotTakenAndNotPassedOn(t *testing.T) {
 		r.Header.Set("HTTP2-Settings", "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
 		g.send(r).is(http.StatusCreated, "paid")
 		got := <-seen
-		require.Empty(t, got.Get("Upgrade")+got.Get("HTTP2-Settings"), "who goes on in HTTP/2 with the upstream goes past the proxy")
+		require.Empty(t, got.Get("Upgrade")+got.Get("HTTP2-Settings")+got.Get("Connection"), "who goes on in HTTP/2 with the upstream goes past the proxy")
 	}
 }
 
@@ -69,11 +71,15 @@ func TestWhatIsNotProtectedStreams(t *testing.T) {
 				if c.take() == nil {
 					return
 				}
-				c.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: one\n")
-				<-goOn
-				c.say("data: two\n")
+				c.say("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\ndata: one\n")
+				select {
+				case <-goOn:
+					c.say("data: two\n")
+				case <-c.up.Context().Done():
+				}
 			})
 			g := front(t, newClocked(t), configured(t, up.url(), settings...))
+			g.Client().Timeout = patience
 			response, err := g.Client().Do(g.request("", "{}"))
 			require.NoError(t, err)
 			defer response.Body.Close()
@@ -128,6 +134,15 @@ func TestWhatPassesThroughAndFailsSaysWhetherItWasSent(t *testing.T) {
 	require.Contains(t, g.post("", "{}").problem(http.StatusBadGateway, proxy.CodeUnreachable), "not sent")
 }
 
+func TestTheServersTimeForAnAnswerGivesWayToTheRoutes(t *testing.T) {
+	t.Parallel()
+	up := newUpstream(t, says(created))
+	for _, settings := range [][]string{nil, {"protect: off"}} {
+		g := front(t, newClocked(t), configured(t, up.url(), settings...), func(s *httptest.Server) { s.Config.WriteTimeout = time.Nanosecond })
+		g.post("k", "{}").is(http.StatusCreated, "paid")
+	}
+}
+
 func TestAKeyIsNeededWhereItIsRequired(t *testing.T) {
 	t.Parallel()
 	up := newUpstream(t, says(created))
@@ -152,7 +167,9 @@ func TestAKeyIsNeededWhereItIsRequired(t *testing.T) {
 
 func TestARetryWaitsForTheOneThatIsAtWork(t *testing.T) {
 	t.Parallel()
-	taken, goOn := make(chan struct{}, 1), make(chan struct{})
+	taken, goOn := make(chan struct{}, 2), make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	defer release() // also where the test fails
 	up := newUpstream(t, func(c *conn) {
 		if c.take() != nil {
 			taken <- struct{}{}
@@ -171,7 +188,7 @@ func TestARetryWaitsForTheOneThatIsAtWork(t *testing.T) {
 		t.Fatal("answered before the upstream was done")
 	case <-time.After(50 * time.Millisecond):
 	}
-	close(goOn)
+	release()
 	for range 2 {
 		(<-answers).is(http.StatusCreated, "paid")
 	}

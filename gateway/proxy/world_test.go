@@ -165,7 +165,6 @@ type upstream struct {
 	attempts chan string
 	act      atomic.Pointer[func(c *conn)]
 	open     sync.WaitGroup
-	over     chan struct{}
 }
 
 // conn is a connection to an upstream.
@@ -179,7 +178,7 @@ func newUpstream(t *testing.T, act func(c *conn)) *upstream {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	u := &upstream{T: t, listener: listener, attempts: make(chan string, 100), over: make(chan struct{})}
+	u := &upstream{T: t, listener: listener, attempts: make(chan string, 100)}
 	u.act.Store(&act)
 	u.open.Go(func() {
 		for {
@@ -194,7 +193,6 @@ func newUpstream(t *testing.T, act func(c *conn)) *upstream {
 		}
 	})
 	t.Cleanup(func() {
-		close(u.over)
 		listener.Close()
 		u.open.Wait()
 	})
@@ -241,7 +239,7 @@ func hangs(text string) func(c *conn) {
 	return func(c *conn) {
 		if c.take() != nil {
 			c.say("%s", text)
-			<-c.up.over
+			<-c.up.Context().Done()
 		}
 	}
 }

@@ -184,8 +184,10 @@ func (p *process) posting(key string) chan answer {
 
 func runs(t *testing.T, args ...string) (code int, output string) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	var out bytes.Buffer
-	command := exec.Command(binary, args...)
+	command := exec.CommandContext(ctx, binary, args...)
 	command.Stdout, command.Stderr = &out, &out
 	err := command.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
