@@ -3,6 +3,7 @@ package protocol
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -82,6 +83,8 @@ func TestAChainBegunInGoIsFinishedByTheFunctions(t *testing.T) {
 	_, err := w.run(w.ride(&ran, "charge"))
 	require.Error(t, err)
 	require.Equal(t, []string{"ride"}, ran)
+	const failed = `SELECT count(*) FROM idempotency_keys WHERE last_error IS `
+	require.Equal(t, 1, w.count(failed+`NOT NULL`))
 
 	tx := w.tx()
 	b := w.wantBegun(tx)
@@ -104,6 +107,7 @@ func TestAChainBegunInGoIsFinishedByTheFunctions(t *testing.T) {
 	w.commit(tx)
 	_, err = w.run(w.ride(&ran, ""))
 	require.ErrorIs(t, err, idempotency.ErrInProgress, "the lease lasts")
+	require.Equal(t, 1, w.count(failed+`NULL`))
 
 	tx = w.tx()
 	w.wantBegun(tx, token)
@@ -122,12 +126,15 @@ func TestAChainMayEndInTheTransactionOfItsLastStep(t *testing.T) {
 	w := newWorld(t)
 	tx := w.tx()
 	w.wantBegun(tx)
-	w.checkpoint(tx, "a", w.step(nil, "a", "1", "atomic"))
+	_, err := tx.Exec(t.Context(), `SELECT idempotency_checkpoint($1, $2, $3, 'a', $4, 'the request')`, w.key.Scope, w.key.Value, w.print[:],
+		w.step(nil, "a", "1", "atomic"))
+	require.NoError(t, err)
 	token := w.checkpoint(tx, "b", w.step(w.step(nil, "a", "1", "atomic"), "b", "2", "atomic"))
-	require.Equal(t, 1, w.countIn(tx, `SELECT attempt FROM idempotency_keys`))
+	require.Equal(t, 1, w.countIn(tx, `SELECT attempt FROM idempotency_keys WHERE request = 'the request'`))
 	require.NoError(t, w.tryComplete(tx, everyByte()))
 	w.commit(tx)
 	w.wantReplayed(everyByte())
+	require.Equal(t, 1, w.count(`SELECT count(*) FROM idempotency_keys WHERE request IS NULL`))
 	require.False(t, w.release(w.pool, token), "there is no lease any more")
 }
 
@@ -225,20 +232,21 @@ func TestAListOfStepsIsReadStrictly(t *testing.T) {
 	require.Equal(t, w.step(good, "c", "3", "foreign"), w.step(doubt, "c", "3", "foreign"), "a call in doubt gives way to its result")
 	for name, list := range map[string][]byte{
 		"another version":     append([]byte{2}, good[1:]...),
-		"an unknown kind":     append([]byte{1, 'x'}, good[2:]...),
+		"an unknown kind":     {1, 'x', 1, 'a', 0},
 		"cut off":             good[:len(good)-1],
 		"cut off in a length": good[:len(good)-2],
 		"cut off in a name":   good[:len(good)-3],
 		"a length too long":   {1, 'a', 0xff, 0xff, 0xff, 0xff, 0xff, 1},
+		"a length's length":   {1, 'a', 0x81, 0x80, 0x80, 0x80, 0x80, 0, 'a', 0},
 		"a step behind doubt": append(doubt[:len(doubt):len(doubt)], good[1:]...),
-		"sealed":              []byte("\xe1whatever it is"),
+		"sealed":              append([]byte{0xe1}, good[1:]...),
 	} {
 		_, err := w.pool.Exec(t.Context(), `SELECT idempotency_steps($1)`, list)
 		require.Error(t, err, name)
 		w.wantState(err, unreadable)
 	}
-	for _, c := range [][2]string{{"", "atomic"}, {" ", "atomic"}, {"a\nb", "atomic"}, {string(make([]byte, 101)), "atomic"}, {"a", "other"}} {
-		_, err := w.pool.Exec(t.Context(), `SELECT idempotency_step_add(NULL, replace($1, chr(1), ''), '', $2)`, c[0], c[1])
-		require.Error(t, err)
+	for _, c := range [][2]string{{"", "atomic"}, {" ", "atomic"}, {"a\nb", "atomic"}, {strings.Repeat("a", 101), "atomic"}, {"a", "other"}} {
+		_, err := w.pool.Exec(t.Context(), `SELECT idempotency_step_add(NULL, $1, '', $2)`, c[0], c[1])
+		w.wantState(err, invalid)
 	}
 }
