@@ -193,6 +193,7 @@ func (w *world) wantReplay(response idempotency.Response) {
 	b := w.begin(w.pool)
 	require.Equal(w.t, "replay", b.Outcome)
 	require.Equal(w.t, response.Status, *b.Status)
+	require.False(w.t, b.Headers == nil || b.Body == nil, "NULL is none of them")
 	require.Equal(w.t, string(response.Header), string(b.Headers))
 	require.Equal(w.t, string(response.Body), string(b.Body))
 	require.Nil(w.t, b.Attempt)
