@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -41,7 +42,7 @@ func (l language) orSkip(t *testing.T) {
 // paysBy runs the example of this name, and returns what it prints.
 func (w *world) paysBy(ctx context.Context, ending string, keys []string) (string, error) {
 	url := pgtest.SchemaURL(w.t, w.schema)
-	url = strings.Replace(url, "search_path="+w.schema, "options=-csearch_path%3D"+w.schema, 1) // as libpq has it
+	url = strings.Replace(url, "search_path="+w.schema, "options=-csearch_path%3D"+w.schema+"&application_name="+w.schema, 1) // as libpq has it
 	args := append([]string{"../../examples/languages/pay." + ending, url, "alice", "10"}, keys...)
 	name := "psql"
 	if l, ok := languages[ending]; ok {
@@ -102,20 +103,41 @@ func TestTwoLanguagesAtATimePayOnceForEachKey(t *testing.T) {
 				}
 			}
 			w, keys := newPayments(t, 60)
+			pays := func(ctx context.Context, ending string, keys []string) (string, error) {
+				if ending == "go" {
+					return w.paysByGo(ctx, keys)
+				}
+				return w.paysBy(ctx, ending, keys)
+			}
+			const alone = 5 // keys that each has to itself, so that none does nothing but replay
+			var first string
+			for i, ending := range pair {
+				answers, err := pays(t.Context(), ending, keys[i*alone:(i+1)*alone])
+				require.NoError(t, err)
+				first += answers
+			}
+			w.key.Value = keys[len(pair)*alone] // where they wait for each other
+			gate := w.tx()
+			w.wantBegun(gate)
 			var said [2]string
 			group, ctx := errgroup.WithContext(t.Context())
+			waiting := 0
 			for i, ending := range pair {
+				if ending != "go" {
+					waiting++
+				}
 				group.Go(func() (err error) {
-					if ending == "go" {
-						said[i], err = w.paysByGo(ctx, keys)
-					} else {
-						said[i], err = w.paysBy(ctx, ending, keys)
-					}
+					said[i], err = pays(ctx, ending, keys)
 					return err
 				})
 			}
+			require.Eventually(t, func() bool {
+				return ctx.Err() != nil || waiting == w.count(`SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND query = 'ROLLBACK'`, w.schema)
+			}, soon, 5*time.Millisecond)
+			w.rollback(gate)
 			require.NoError(t, group.Wait())
 			require.Equal(t, said[0], said[1], "both have the same responses")
+			require.True(t, strings.HasPrefix(said[0], first), "and what each has paid by itself stands")
 			require.Equal(t, len(keys), strings.Count(said[0], ` 201 {"payment": `))
 			require.Equal(t, len(keys), w.count(`SELECT count(*) FROM payments`))
 		})
@@ -128,6 +150,16 @@ func TestThePsqlScriptPaysOnceBesideGoAndItself(t *testing.T) {
 		t.Skip("psql is not there (Debian: apt-get install postgresql-client): ", err)
 	}
 	w, keys := newPayments(t, 5)
+	w.key.Value = keys[0]
+	gate := w.tx()
+	w.wantBegun(gate)
+	answer, err := w.paysBy(t.Context(), "sql", keys[:1])
+	require.NoError(t, err)
+	require.Equal(t, keys[0]+" in_progress\n", answer)
+	w.rollback(gate)
+	answer, err = w.paysBy(t.Context(), "sql", keys[:1]) // nobody is beside it, so this one pays
+	require.NoError(t, err)
+	require.Equal(t, keys[0]+" 201 {\"payment\": 1}\n", answer)
 	for _, key := range keys {
 		group, ctx := errgroup.WithContext(t.Context())
 		var said [3]string
