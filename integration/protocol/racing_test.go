@@ -31,6 +31,9 @@ func payOnce(ctx context.Context, conn *pgx.Conn, key string, print []byte) erro
 		if err != nil {
 			return err
 		}
+		if _, err = tx.Exec(ctx, `SELECT 1`); err != nil { // so that a snapshot of the whole transaction's is often older than the lock
+			return err
+		}
 		if err = tx.QueryRow(ctx, `SELECT outcome FROM idempotency_begin('alice', $1, $2)`, key, print).Scan(&outcome); err == nil && outcome == "execute" {
 			if _, err = tx.Exec(ctx, `INSERT INTO effects VALUES ($1)`, key); err == nil {
 				_, err = tx.Exec(ctx, `SELECT idempotency_complete('alice', $1, $2, 201, NULL, 'paid')`, key, print)
