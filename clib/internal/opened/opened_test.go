@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -56,26 +57,24 @@ func TestAPlaceWhoseNumbersAreUsedUpIsLeftAlone(t *testing.T) {
 
 func TestCloseWaitsForWhoUsesTheStoreAndLetsNobodyIn(t *testing.T) {
 	t.Parallel()
-	var table Table
-	number := table.Add(open(t))
-	_, done, err := table.Use(number)
-	require.NoError(t, err)
-	closed := make(chan error)
-	go func() { closed <- table.Close(number) }()
-	require.Eventually(t, func() bool {
-		_, finish, err := table.Use(number)
-		if err == nil {
-			finish()
+	synctest.Test(t, func(t *testing.T) {
+		var table Table
+		number := table.Add(open(t))
+		_, done, err := table.Use(number)
+		require.NoError(t, err)
+		closed := make(chan error)
+		go func() { closed <- table.Close(number) }()
+		synctest.Wait()
+		_, _, err = table.Use(number)
+		require.ErrorIs(t, err, errNotOpen)
+		select {
+		case <-closed:
+			t.Fatal("it closed under a call")
+		default:
 		}
-		return err != nil
-	}, time.Minute, time.Millisecond)
-	select {
-	case <-closed:
-		t.Fatal("it closed under a call")
-	default:
-	}
-	done()
-	require.NoError(t, <-closed)
+		done()
+		require.NoError(t, <-closed)
+	})
 }
 
 func TestOneOfManyClosesSucceeds(t *testing.T) {
@@ -128,7 +127,7 @@ func TestTheHeaderAndTheREADMENameEveryMember(t *testing.T) {
 
 func FuzzAConfigurationIsReadOrRefused(f *testing.F) {
 	for _, text := range []string{
-		`{"dsn":"x"}`, `{"dsn":"x","dsn":"y"}`, `{"lease_ms":9223372036854775807,"dsn":"x"}`, `{`, "\xff", `{"dsn":"\ud800"}`, `{"pooler":null,"dsn":"x"}`, `{"dsn":"x","lease_ms":0}`,
+		`{"dsn":"x"}`, `{"dsn":"x","dsn":"y"}`, `{"lease_ms":9223372036854775807,"dsn":"x"}`, `{`, "\xff", `{"dsn":"\ud800"}`, `{"pooler":null,"dsn":"x"}`, `{"dsn":"x","lease_ms":0}`, `{"dsn":""}`,
 	} {
 		f.Add([]byte(text))
 	}
@@ -158,6 +157,9 @@ func TestErrorsBecomeCodes(t *testing.T) {
 		{idempotency.ErrOutcomeUnknown.Because(errors.New("cut")), Unknown, true, ""},
 		{idempotency.ErrStoreUnavailable.Because(refused), Unavailable, true, "42501"},
 		{idempotency.ErrKeyInvalid, Key, false, ""},
+		{idempotency.ErrKeyMissing, Key, false, ""},
+		{idempotency.ErrScopeMissing, Key, false, ""},
+		{idempotency.ErrResponseTooLarge, TooLarge, false, ""},
 		{idempotency.ErrRecordUnreadable, Unreadable, false, ""},
 		{idempotency.ErrTransactionConflict, Conflict, true, ""},
 		{idempotency.ErrInternal, Internal, false, ""},
