@@ -7,6 +7,7 @@ int main(void)
 	char config[2048], *stored = NULL;
 	size_t size = 0;
 	once_t mine, theirs;
+	int tries, locked = ONCE_LOCKED;
 
 	snprintf(config, sizeof config, "{\"dsn\":\"%s\",\"schema\":\"%s\"}", getenv("SUITE_URL"), getenv("SUITE_SCHEMA"));
 	CHECK(once_init(&mine, "{\"host\":\"x\"}", "acme") == ONCE_ERROR && mine.code == OO_ECONFIG);
@@ -29,6 +30,13 @@ int main(void)
 	CHECK(once_lock(&mine, "k", 0) == ONCE_DONE);
 	CHECK(once_lock(&mine, "", 0) == ONCE_ERROR && mine.code == OO_EKEY);
 	CHECK(once_lock(&mine, NULL, 0) == ONCE_ERROR && mine.code == OO_EKEY);
+	/* Several at a time, and one whose time is over. */
+	CHECK(once_lock(&mine, "first", 0) == ONCE_OK && once_lock(&mine, "second", 0) == ONCE_OK);
+	CHECK(once_unlock(&mine, "second") == ONCE_OK && once_unlock(&mine, "first") == ONCE_OK);
+	CHECK(once_lock(&mine, "short", 1) == ONCE_OK);
+	for (tries = 0; tries < 10000 && (locked = once_lock(&theirs, "short", 0)) == ONCE_LOCKED; tries++)
+		continue;
+	CHECK(locked == ONCE_OK && once_store(&mine, "short", "x", 1) == ONCE_LOCKED && once_store(&theirs, "short", "x", 1) == ONCE_OK);
 	CHECK(once_lock(&mine, "left", 0) == ONCE_OK);
 	CHECK(once_destroy(&mine) == ONCE_OK);
 	CHECK(once_destroy(&mine) == ONCE_ERROR && mine.code == OO_EHANDLE);

@@ -25,10 +25,14 @@ int main(void)
 	oo_result *result = (oo_result *)print;
 	oo_error *error = NULL;
 	oo_store store, second;
+	int32_t deleted = 7;
+	static char large[(1 << 16) + 2];
 	static const char cut[] = "\xc3", nul[] = "a\0b", half[] = "\xed\xa0\x80", escape[] = "a\x1b[0m", blank[] = " \xc2\xa0 ";
 
 	is_refused("", "JSON object");
 	is_refused("[]", "JSON object");
+	memset(large, ' ', sizeof large - 1);
+	is_refused(large, "larger");
 	is_refused("{\"dsn\":\"postgres://u:hunter2@h/x\"", "JSON object");
 	is_refused("{\"dsn\":\"postgres://u:hunter2@h/x\"} {}", "JSON object");
 	is_refused("{}", "dsn is missing");
@@ -107,8 +111,20 @@ int main(void)
 	BAD(OO_EINVAL, oo_complete(store, &good, bytes(print, 16), &wrong, NULL, &error));
 	wrong = response(200, "", "x", (size_t)OO_MAX_BODY + 1);
 	BAD(OO_ETOOLARGE, oo_complete(store, &good, bytes(print, 16), &wrong, NULL, &error));
+	wrong = response(600, "", "", 0);
+	BAD(OO_EINVAL, oo_complete(store, &good, bytes(print, 16), &wrong, NULL, &error));
+	wrong = response(200, "", "", 0);
+	wrong.headers.size = (size_t)OO_MAX_HEADERS + 1;
+	BAD(OO_ETOOLARGE, oo_complete(store, &good, bytes(print, 16), &wrong, NULL, &error));
+	BAD(OO_EINVAL, oo_release(store, &good, bytes(NULL, 16), &error));
+	bad = good;
+	bad.fingerprint.data = NULL;
+	BAD(OO_EINVAL, oo_begin(store, &bad, &result, &error));
 	BAD(OO_EINVAL, oo_extend(store, &good, bytes(print, 16), -1, &error));
+	BAD(OO_EINVAL, oo_extend(store, &good, bytes(print, 16), 24 * 60 * 60 * 1000 + 1, &error));
 	BAD(OO_EINVAL, oo_reap(store, 0, NULL, &error));
+	BAD(OO_EINVAL, oo_reap(store, 100001, &deleted, &error));
+	CHECK(deleted == 0);
 	BAD(OO_EINVAL, oo_open(NULL, 0, &second, &error));
 	BAD(OO_EINVAL, oo_open("{}", 2, NULL, &error));
 	CHECK(oo_fingerprint(NULL, 1, none(), print) == OO_EINVAL);

@@ -29,6 +29,36 @@ static int silent(void *context, const char *statement, const oo_param *params, 
 	return *(int *)context;
 }
 
+static int full_but_failed(void *context, const char *statement, const oo_param *params, size_t count, oo_row *row)
+{
+	(void)context, (void)statement, (void)params, (void)count;
+	oo_row_value(row, 0, "stored", 6);
+	return 1;
+}
+
+static int twice(void *context, const char *statement, const oo_param *params, size_t count, oo_row *row)
+{
+	return full_but_failed(context, statement, params, count, row) && oo_row_value(row, 0, "stored", 6);
+}
+
+/* What a database may say, and what it is to the caller. */
+static const struct {
+	const char *state;
+	int code, retryable;
+} states[] = {
+	{ "OO001", OO_EINVAL, 0 }, { "OO002", OO_ETRANSACTION, 0 }, { "OO003", OO_ELEASE, 1 }, { "OO004", OO_EUNREADABLE, 0 }, { "OO005", OO_EUNAVAILABLE, 1 },
+	{ "OO006", OO_EHELD, 0 }, { "23505", OO_ECONFLICT, 1 }, { "40001", OO_ECONFLICT, 1 }, { "40P01", OO_ECONFLICT, 1 }, { "25P02", OO_ETRANSACTION, 0 },
+	{ "25006", OO_EUNAVAILABLE, 1 }, { "08006", OO_EUNAVAILABLE, 1 }, { "57P01", OO_EUNAVAILABLE, 1 }, { "53300", OO_EUNAVAILABLE, 1 },
+	{ "55P03", OO_EUNAVAILABLE, 1 }, { "42883", OO_ESQL, 0 }, { "42501", OO_ESQL, 0 }, { "XX000", OO_ESQL, 0 },
+};
+
+static int refusing(void *context, const char *statement, const oo_param *params, size_t count, oo_row *row)
+{
+	(void)statement, (void)params, (void)count;
+	oo_row_fail(row, (const char *)context, "no\nmore");
+	return 1;
+}
+
 static int wide(void *context, const char *statement, const oo_param *params, size_t count, oo_row *row)
 {
 	(void)context, (void)statement, (void)params, (void)count;
@@ -121,6 +151,18 @@ int main(void)
 	GOOD(oo_tx_begin(&db, &ride, none(), &result, &error));
 	oo_result_free(&result);
 	BAD(OO_EINVAL, oo_tx_checkpoint(&db, &ride, none(), NULL, &result, &error));
+	point.recovery_point = text("");
+	BAD(OO_EINVAL, oo_tx_checkpoint(&db, &ride, none(), &point, &result, &error));
+	point.recovery_point = bytes("a\0b", 3);
+	BAD(OO_EINVAL, oo_tx_checkpoint(&db, &ride, none(), &point, &result, &error));
+	point.recovery_point = text("ride_created");
+	point.lease_ms = -1;
+	BAD(OO_EINVAL, oo_tx_checkpoint(&db, &ride, none(), &point, &result, &error));
+	point.lease_ms = 0;
+	BAD(OO_EINVAL, oo_tx_complete(&db, &ride, none(), &created, -1, &error));
+	BAD(OO_EINVAL, oo_tx_release(&db, &ride, none(), &released, &error));
+	CHECK(released == 0);
+	released = 7;
 	GOOD(oo_tx_checkpoint(&db, &ride, none(), &point, &result, &error));
 	CHECK(result->outcome == OO_EXECUTE && result->owner.size == OO_OWNER_SIZE);
 	memcpy(owner, result->owner.data, OO_OWNER_SIZE);
@@ -184,13 +226,39 @@ int main(void)
 	BAD(OO_EEXECUTOR, oo_tx_complete(&db, &pay, none(), &created, 0, &error));
 	db.execute = wide;
 	BAD(OO_EEXECUTOR, oo_tx_begin(&db, &pay, none(), &result, &error));
+	db.execute = refusing;
+	for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+		db.context = (void *)states[i].state;
+		CHECK(oo_tx_begin(&db, &pay, none(), &result, &error) == states[i].code && error->code == states[i].code && error->retryable == states[i].retryable);
+		CHECK(strcmp(error->sqlstate, states[i].state) == 0 && strstr(error->message, "\nmore") == NULL);
+		oo_error_free(&error);
+	}
+	db.execute = full_but_failed;
+	BAD(OO_EEXECUTOR, oo_tx_complete(&db, &pay, none(), &created, 0, &error));
+	db.execute = twice;
+	BAD(OO_EEXECUTOR, oo_tx_complete(&db, &pay, none(), &created, 0, &error));
+	db.execute = wide;
+	db.size++;
+	BAD(OO_EINVAL, oo_tx_begin(&db, &pay, none(), &result, &error));
+	db.size--;
 	db.execute = NULL;
 	BAD(OO_EINVAL, oo_tx_begin(&db, &pay, none(), &result, &error));
 	db = oo_libpq(conn);
 	db.schema = "nowhere\" at all";
 	sql("BEGIN");
-	CHECK(oo_tx_begin(&db, &pay, none(), &result, &error) == OO_ESQL && error->sqlstate[0] != 0);
+	CHECK(oo_tx_begin(&db, &pay, none(), &result, &error) == OO_ESQL && strcmp(error->sqlstate, "3F000") == 0);
 	oo_error_free(&error);
+	sql("ROLLBACK");
+	db.schema = "a name of 64 bytes, one more than the server keeps: xxxxxxxxxxxx";
+	BAD(OO_EINVAL, oo_tx_begin(&db, &pay, none(), &result, &error));
+	sql("BEGIN");
+	db.schema = getenv("SUITE_SCHEMA");
+	error = (oo_error *)print;
+	CHECK(oo_tx_begin(&db, &ride, none(), &result, &error) == OO_OK && error == NULL);
+	oo_result_free(&result);
+	result = (oo_result *)print;
+	BAD(OO_EINVAL, oo_tx_begin(&db, NULL, none(), &result, &error));
+	CHECK(result == NULL);
 	sql("ROLLBACK");
 	db.schema = NULL;
 	sql("BEGIN");
