@@ -112,6 +112,8 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", found.method)
 		found.operation = ""
 	}
+	header := w.Header()
+	header.Set("Cache-Control", "no-store") // also of a problem: a cache may keep a 404, and does not know that it is one scope's
 	began := time.Now()
 	s.metrics.inFlight.Inc()
 	defer s.metrics.inFlight.Dec()
@@ -126,15 +128,13 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.config.Logger.WarnContext(r.Context(), "request failed", "operation", found.operation, "code", string(p.Code))
 		}
 		if p.Status == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", "Bearer")
+			header.Set("WWW-Authenticate", "Bearer")
 		}
 		p.Write(w, p.after)
 		return
 	}
 	s.metrics.end(found.operation, a.outcome, began)
-	header := w.Header()
 	header.Set("Content-Type", "application/json")
-	header.Set("Cache-Control", "no-store")
 	w.WriteHeader(a.status)
 	_, _ = w.Write(append(a.body, '\n'))
 }

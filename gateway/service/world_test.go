@@ -31,28 +31,28 @@ type world struct {
 	seen     map[string]bool // the promises of the document that were kept
 }
 
-// clock is one that tests move.
+// clock is one that tests move, and nobody else.
 type clock struct {
-	mu    sync.Mutex
-	ahead time.Duration
+	mu   sync.Mutex
+	time time.Time
 }
 
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Add(c.ahead)
+	return c.time
 }
 
 func (c *clock) forward(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ahead += d
+	c.time = c.time.Add(d)
 }
 
 // inMemory starts a service on a store of its own, in memory, whose clock is the world's.
 func inMemory(t *testing.T, change ...func(*service.Config)) *world {
 	t.Helper()
-	c := &clock{}
+	c := &clock{time: time.Now()}
 	store, err := memstore.New(memstore.Config{Now: c.now})
 	require.NoError(t, err)
 	w := on(t, store, change...)
@@ -114,6 +114,9 @@ func (w *world) send(method, path, body string, change ...func(*http.Request)) a
 	content, err := io.ReadAll(response.Body)
 	require.NoError(w, err)
 	got := answer{response.StatusCode, response.Header, string(content)}
+	if path != "/openapi.yaml" {
+		require.Equal(w, "no-store", got.header.Get("Cache-Control"), "%s %s %d", method, path, got.status)
+	}
 	d, err := readDocument()
 	require.NoError(w, err)
 	if promise := d.check(w.T, method, path, body, got); promise != "" {
