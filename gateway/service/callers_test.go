@@ -54,18 +54,22 @@ func TestATokenMayUseItsScopes(t *testing.T) {
 	callers, err := service.ParseCallers("# tokens\n\nthe-old-token-of-all\n  the-new-token-of-all\nthe-token-of-two\tacme globex\n")
 	require.NoError(t, err)
 	h := handler(t, service.Config{Callers: callers})
-	for token, statuses := range map[string][2]int{
-		"Bearer the-old-token-of-all":  {201, 201},
-		"bearer  the-new-token-of-all": {201, 201},
-		"Bearer the-token-of-two":      {201, 403},
-		"Bearer the-token-of-tw":       {401, 401},
-		"Bearer the-token-of-two acme": {401, 401},
-		"Bearer":                       {401, 401},
-		"Basic the-old-token-of-all":   {401, 401},
-		"Bearer # tokens":              {401, 401},
-		"the-old-token-of-all":         {401, 401},
+	for token, statuses := range map[string][4]int{ // of two scopes, another one and none
+		"Bearer the-old-token-of-all":  {201, 201, 201, 400},
+		"bearer  the-new-token-of-all": {201, 201, 201, 400},
+		"Bearer the-token-of-two":      {201, 201, 403, 400},
+		"Bearer the-token-of-tw":       {401, 401, 401, 401},
+		"Bearer the-token-of-two acme": {401, 401, 401, 401},
+		"Bearer":                       {401, 401, 401, 401},
+		"Basic the-old-token-of-all":   {401, 401, 401, 401},
+		"Bearer # tokens":              {401, 401, 401, 401},
+		"the-old-token-of-all":         {401, 401, 401, 401},
 	} {
-		assert.Equal(t, statuses, [2]int{claimAs(t, h, "acme", bearer(token)), claimAs(t, h, "initech", bearer(token))}, token)
+		var got [4]int
+		for i, scope := range []string{"acme", "globex", "initech", ""} {
+			got[i] = claimAs(t, h, scope, bearer(token))
+		}
+		assert.Equal(t, statuses, got, token)
 	}
 	assert.Equal(t, 401, claimAs(t, h, "acme", nil))
 	assert.Equal(t, 401, claimAs(t, h, "acme", func(r *http.Request) {
@@ -154,11 +158,12 @@ func TestRequestsAreCountedByWhatCameOfThem(t *testing.T) {
 	w.clock.forward(2 * time.Minute)
 	w.claim("a-key-of-acme", "f")
 	w.send(http.MethodGet, "/nowhere", "")
-	for _, name := range []string{"onlyonce_operations_total", "onlyonce_operation_seconds", "onlyonce_operations_in_flight"} {
-		problems, err := testutil.GatherAndLint(w.registry, name)
-		require.NoError(t, err)
-		assert.Empty(t, problems)
-	}
+	problems, err := testutil.GatherAndLint(w.registry)
+	require.NoError(t, err)
+	assert.Empty(t, problems)
+	timed, err := testutil.GatherAndCount(w.registry, "onlyonce_operation_seconds")
+	require.NoError(t, err)
+	assert.Equal(t, 2, timed, "of a claim, and of none")
 	require.NoError(t, testutil.GatherAndCompare(w.registry, strings.NewReader(`# HELP onlyonce_operations_in_flight Requests that are being answered.
 # TYPE onlyonce_operations_in_flight gauge
 onlyonce_operations_in_flight 0

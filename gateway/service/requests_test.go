@@ -100,10 +100,12 @@ func TestWhatAReadIsNotAskedWithIsRefused(t *testing.T) {
 	}
 }
 
-// FuzzReadResponse: whatever is taken comes back the same, and is read as what the OpenAPI document promises.
+// FuzzReadResponse: whatever is taken comes back the same, but for white space around a JSON value, and is read as what the OpenAPI document promises.
 func FuzzReadResponse(f *testing.F) {
 	for _, seed := range []string{created, `{"status_code":204}`, `{"status_code":200,"headers":{"A":["b","c"]},"body":"AA==","body_encoding":"base64"}`, `{"status_code":200,"body":"\ud800"}`,
-		`{"status_code":200,"headers":{"content-type":"a/b+json"},"body":[1,{"a":null}]}`, `{`, `{"status_code":200,"body":null,"body_encoding":"base64"}`} {
+		`{"status_code":200,"headers":{"content-type":"a/b+json"},"body":[1,{"a":null}]}`, `{`, `{"status_code":200,"body":null,"body_encoding":"base64"}`,
+		`{"status_code":200,"headers":{"Content-Type":"application/json"},"body":"WzFdCg==","body_encoding":"base64"}`,
+		`{"status_code":200,"headers":{"Content-Type":"application/json"},"body":"ew==","body_encoding":"base64"}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -122,7 +124,11 @@ func FuzzReadResponse(f *testing.F) {
 			require.NoError(t, err, "%s", written)
 			require.Equal(t, response.Status, again.Status)
 			require.Equal(t, string(response.Header), string(again.Header))
-			require.Equal(t, string(response.Body), string(again.Body))
+			want, got := response.Body, again.Body
+			if !asBase64 && json.Valid(want) { // what is around a value is not of it: it takes base64 to keep that
+				want, got = bytes.TrimSpace(want), bytes.TrimSpace(got)
+			}
+			require.Equal(t, string(want), string(got))
 		}
 	})
 }
