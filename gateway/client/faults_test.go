@@ -222,7 +222,7 @@ func TestAServiceThatIsNoneIsAnError(t *testing.T) {
 		},
 	} {
 		server := httptest.NewServer(answer)
-		c, err := client.New(server.URL, client.Config{Patience: time.Second})
+		c, err := client.New(server.URL, client.Config{})
 		require.NoError(t, err)
 		lease, record, err := c.Acquire(t.Context(), key, terms())
 		assert.ErrorIs(t, err, idempotency.ErrInternal)
@@ -240,7 +240,7 @@ func TestAServiceThatIsNoneIsAnError(t *testing.T) {
 
 func TestAResponseThatCouldNotBeReadAgainIsNotStored(t *testing.T) {
 	t.Parallel()
-	c := dial(t, serve(t, newStore(t)), func(c *client.Config) { c.MaxResponseBytes, c.Patience = 8000, time.Second })
+	c := dial(t, serve(t, newStore(t)), func(c *client.Config) { c.MaxResponseBytes = 8000 })
 	one := terms()
 	_, _, err := c.Acquire(t.Context(), key, one)
 	require.NoError(t, err)

@@ -19,7 +19,7 @@ import (
 	"github.com/onlyonce/onlyonce/pgstore"
 )
 
-// clocked is a store in memory whose clock is moved by hand.
+// clocked is a store in memory whose clock is moved by hand, and stands still otherwise.
 type clocked struct {
 	*memstore.Store
 	ahead atomic.Int64
@@ -27,9 +27,9 @@ type clocked struct {
 
 func newClocked(t *testing.T) *clocked {
 	t.Helper()
-	c := &clocked{}
+	c, start := &clocked{}, time.Now()
 	var err error
-	c.Store, err = memstore.New(memstore.Config{Now: func() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }})
+	c.Store, err = memstore.New(memstore.Config{Now: func() time.Time { return start.Add(time.Duration(c.ahead.Load())) }})
 	require.NoError(t, err)
 	return c
 }
