@@ -130,6 +130,7 @@ func TestARefusalAfterALostReplyDoesNotSayThatNothingHasHappened(t *testing.T) {
 		store := newStore(t)
 		l := &losing{path: "/v1/completions"}
 		l.lose.Store(1)
+		var refused atomic.Int32
 		c := dial(t, serve(t, store, func(next http.Handler) http.Handler {
 			losing := l.wrap(next)
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -137,6 +138,7 @@ func TestARefusalAfterALostReplyDoesNotSayThatNothingHasHappened(t *testing.T) {
 					losing.ServeHTTP(w, r)
 					return
 				}
+				refused.Add(1)
 				w.Header().Set("Content-Type", "application/problem+json")
 				w.WriteHeader(status)
 				_, _ = fmt.Fprintf(w, `{"code":%q}`, code)
@@ -147,6 +149,7 @@ func TestARefusalAfterALostReplyDoesNotSayThatNothingHasHappened(t *testing.T) {
 		require.NoError(t, err)
 		_, err = c.Settle(t.Context(), key, one.Owner, &idempotency.Record{Response: idempotency.Response{Status: 201}}, time.Hour)
 		assert.ErrorIs(t, err, idempotency.ErrOutcomeUnknown, code)
+		assert.Positive(t, refused.Load(), code)
 		stored, err := store.Lookup(t.Context(), key)
 		require.NoError(t, err)
 		assert.NotNil(t, stored, "it had taken effect")
