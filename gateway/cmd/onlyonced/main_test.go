@@ -258,7 +258,7 @@ func TestAdminMayStandBesideTheService(t *testing.T) {
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	require.NoError(t, listener.Close())
-	c := command(t, nil, "-store", "memory:", "-insecure", "-listen", address, "-admin", address)
+	c := command(t.Context(), t, nil, "-store", "memory:", "-insecure", "-listen", address, "-admin", address)
 	require.NoError(t, c.Start())
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/openapi.yaml": 200, "/nowhere": 404} {
 		require.Eventually(t, func() bool {

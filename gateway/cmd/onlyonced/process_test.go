@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -30,19 +31,21 @@ func TestMain(m *testing.M) {
 
 const token = "a-token-of-the-tests"
 
-func command(t *testing.T, environment []string, args ...string) *exec.Cmd {
+func command(ctx context.Context, t *testing.T, environment []string, args ...string) *exec.Cmd {
 	t.Helper()
 	program, err := os.Executable()
 	require.NoError(t, err)
-	c := exec.CommandContext(t.Context(), program, args...)
+	c := exec.CommandContext(ctx, program, args...)
 	c.Env = append([]string{asCommand + "=1"}, environment...)
 	return c
 }
 
-// said runs the command to its end, and returns what it said and its exit code.
+// said runs the command to its end, and returns what it said and its exit code; -1 if it serves instead, and had to be killed.
 func said(t *testing.T, environment []string, args ...string) (text string, code int) {
 	t.Helper()
-	output, err := command(t, environment, args...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	output, err := command(ctx, t, environment, args...).CombinedOutput()
 	if exit := (*exec.ExitError)(nil); err != nil {
 		require.ErrorAs(t, err, &exit)
 		code = exit.ExitCode()
@@ -75,7 +78,7 @@ type daemon struct {
 func start(t *testing.T, args ...string) *daemon {
 	t.Helper()
 	d := &daemon{T: t, read: make(chan struct{}), client: http.DefaultClient, token: token}
-	d.cmd = command(t, nil, append([]string{"-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-log-format", "json", "-log-level", "debug"}, args...)...)
+	d.cmd = command(t.Context(), t, nil, append([]string{"-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-log-format", "json", "-log-level", "debug"}, args...)...)
 	pipe, err := d.cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, d.cmd.Start())
