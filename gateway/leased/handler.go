@@ -41,7 +41,7 @@ func Attempt(ctx context.Context) int {
 // Left returns how long the lease lasts at most, by this process's clock: after that the key can be taken over. It is 0 where there is no key,
 // and where the lease is over.
 func Left(ctx context.Context) time.Duration {
-	if a := of(ctx); a != nil && !a.keyless {
+	if a := of(ctx); a != nil {
 		return a.left()
 	}
 	return 0
