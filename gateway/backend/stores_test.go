@@ -25,6 +25,7 @@ func lends(t *testing.T, b *backend.Backend) {
 	key, owner := idempotency.Key{Scope: "acme", Value: "k1"}, idempotency.NewOwnerToken()
 	lease, _, err := b.Leaser.Acquire(t.Context(), key, idempotency.Terms{Owner: owner, Lease: time.Minute})
 	require.NoError(t, err)
+	require.NotNil(t, lease)
 	require.Equal(t, 1, lease.Attempt)
 	_, err = b.Leaser.Settle(t.Context(), key, owner, &idempotency.Record{Response: idempotency.Response{Status: 201, Body: []byte("paid")}}, time.Hour)
 	require.NoError(t, err)
