@@ -19,13 +19,12 @@ import (
 var stores opened.Table
 
 // guarded runs a call and reports how it ended. A panic ends here: unwinding into C is undefined.
-func guarded(name string, failure **C.oo_error, call func() error) (code C.int) {
+func guarded(failure **C.oo_error, call func() error) (code C.int) {
 	defer func() {
 		if value := recover(); value != nil {
 			code = report(failure, opened.Panicked(value))
 		}
 	}()
-	probe(name)
 	if err := call(); err != nil {
 		return report(failure, opened.FailureOf(err))
 	}
@@ -45,12 +44,13 @@ func report(failure **C.oo_error, f *opened.Failure) C.int {
 
 // onStore is guarded with the store that number names.
 func onStore(name string, number C.oo_store, failure **C.oo_error, call func(ctx context.Context, store *opened.Store) error) C.int {
-	return guarded(name, failure, func() error {
+	return guarded(failure, func() error {
 		store, done, err := stores.Use(uint64(number))
 		if err != nil {
 			return err
 		}
 		defer done()
+		probe(name)
 		return call(context.Background(), store) // each call of the store's has a bound of its own
 	})
 }
@@ -94,7 +94,7 @@ func keepRecord(result *C.oo_result, record *idempotency.Record) error {
 
 //export oiOpen
 func oiOpen(config unsafe.Pointer, size C.int, number *C.oo_store, failure **C.oo_error) C.int {
-	return guarded("open", failure, func() error {
+	return guarded(failure, func() error {
 		store, err := opened.Open(C.GoBytes(config, size))
 		if err == nil {
 			*number = C.oo_store(stores.Add(store))
@@ -110,7 +110,7 @@ func oiCheck(number C.oo_store, failure **C.oo_error) C.int {
 
 //export oiClose
 func oiClose(number C.oo_store, failure **C.oo_error) C.int {
-	return guarded("close", failure, func() error { return stores.Close(uint64(number)) })
+	return guarded(failure, func() error { return stores.Close(uint64(number)) })
 }
 
 //export oiBegin
