@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/onlyonce/onlyonce/internal/freeport"
 )
 
 // Options of a cluster. The zero value suits tests.
@@ -139,7 +141,7 @@ func (c *Cluster) prepare(cmd *exec.Cmd) {
 
 func (c *Cluster) startOnFreePort(ctx context.Context) error {
 	for attempt := 0; ; attempt++ {
-		port, err := freePort()
+		port, err := freeport.Find()
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/onlyonce/onlyonce/internal/freeport"
 )
 
 // patience bounds the start.
@@ -46,7 +48,10 @@ func Start(tb testing.TB, databaseURL string, options Options) Bouncer {
 		tb.Fatalf("read the database's URL: %v", err)
 	}
 	prepared := tracksStatements(tb, program)
-	port := freePort(tb)
+	port, err := freeport.Find()
+	if err != nil {
+		tb.Fatal(err)
+	}
 	folder, err := os.MkdirTemp("", "onlyonce-pgbouncer-")
 	if err != nil {
 		tb.Fatal(err)
@@ -169,14 +174,4 @@ func await(tb testing.TB, url string) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-}
-
-func freePort(tb testing.TB) int {
-	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/onlyonce/onlyonce/internal/child"
+	"github.com/onlyonce/onlyonce/internal/freeport"
 )
 
 // ErrNoProgram says that there is no redis-server on this machine.
@@ -47,7 +47,7 @@ func Start(ctx context.Context, arguments ...string) (*Server, error) {
 	}
 	for tries := 0; ; tries++ {
 		var port int
-		if port, err = freePort(); err != nil {
+		if port, err = freeport.Find(busDistance); err != nil {
 			break
 		}
 		s := &Server{
@@ -152,24 +152,3 @@ func (s *Server) Stop() error { return errors.Join(s.Kill(), os.RemoveAll(s.fold
 
 // busDistance is how far a cluster node's second port is from its first.
 const busDistance = 10_000
-
-// freePort returns a port that is free together with the one of a cluster's bus. Both are below those that systems hand out for outgoing
-// connections, of which one could be taken just when a server that restarts wants it back.
-func freePort() (int, error) {
-	for range 100 {
-		port := 15_000 + rand.IntN(7_000)
-		if free(port) && free(port+busDistance) {
-			return port, nil
-		}
-	}
-	return 0, errors.New("no free port found on 127.0.0.1 between 15000 and 22000 in 100 tries")
-}
-
-func free(port int) bool {
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		return false
-	}
-	_ = listener.Close()
-	return true
-}

@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/onlyonce/onlyonce/internal/freeport"
 	"github.com/onlyonce/onlyonce/internal/pgtest"
 	"github.com/onlyonce/onlyonce/internal/redisserver"
 )
@@ -254,10 +256,9 @@ func certify(t *testing.T) (certificate, key []byte) {
 
 func TestAdminMayStandBesideTheService(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	c := command(t.Context(), t, nil, "-store", "memory:", "-insecure", "-listen", address, "-admin", address)
 	require.NoError(t, c.Start())
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/openapi.yaml": 200, "/nowhere": 404} {
