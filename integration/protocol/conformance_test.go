@@ -71,7 +71,11 @@ func subject(t *testing.T, besidePgstore bool, open func(schema string) *pgxpool
 	return storetest.Subject{
 		Store: &functionStore{pool, schema, reaper}, Peer: peer,
 		Expire: func(ctx context.Context, key idempotency.Key) error {
-			_, err := outside.Exec(ctx, `UPDATE idempotency_keys SET expires_at = now() - interval '1 second' WHERE scope = $1 AND key = $2`, key.Scope, key.Value)
+			_, err := outside.Exec(ctx, `UPDATE idempotency_keys SET expires_at = now() - interval '1 second', leased_until = leased_until - interval '1 day' WHERE scope = $1 AND key = $2`, key.Scope, key.Value)
+			return err
+		},
+		EndLease: func(ctx context.Context, key idempotency.Key) error {
+			_, err := outside.Exec(ctx, `UPDATE idempotency_keys SET leased_until = now() - interval '1 second' WHERE scope = $1 AND key = $2`, key.Scope, key.Value)
 			return err
 		},
 		Write: func(ctx context.Context, name string) error {
